@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+// What `npm test` runs: everything that needs Node alone, in under three minutes.
+export default defineConfig({
+  test: {
+    include: ["src/**/*.test.ts", "test/*.test.ts"],
+    pool: "forks",
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+});
