@@ -10,6 +10,7 @@ export function entryPoint(callerUrl: string, relative: string): URL {
   const url = new URL(relative, callerUrl);
   const inSource = url.href.lastIndexOf("/src/");
   const inDist = url.href.lastIndexOf("/dist/");
-  if (inSource > inDist) return new URL(`${url.href.slice(0, inSource)}/dist/${url.href.slice(inSource + 5)}`);
+  if (inSource > inDist)
+    return new URL(`${url.href.slice(0, inSource)}/dist/${url.href.slice(inSource + 5)}`);
   return url;
 }

@@ -3,7 +3,13 @@
 import { createHash } from "node:crypto";
 
 /** A value that JSON can hold. */
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined };
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Json[]
+  | { readonly [key: string]: Json | undefined };
 
 /**
  * JSON with the keys of every object sorted and no white space (RFC 8785 for the values used here).
