@@ -1,0 +1,142 @@
+// The flags of `sluice extract` and the environment variables of existing launch scripts, resolved to one plain object.
+// A flag wins over the environment, the environment over the default.
+
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { SluiceError } from "../base/errors.js";
+import type { ExtractOptions } from "../run/extract-options.js";
+import { parseBytes, parseChoice, parsePositive, parseSwitch, parseWhole } from "./values.js";
+
+/** The flags as commander gives them: strings and booleans, by camel-cased name. */
+export type Flags = Readonly<Record<string, string | boolean | undefined>>;
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const WORKER_ID_VARIABLES = [
+  "TPU_WORKER_ID",
+  "WORKER_ID",
+  "JOB_COMPLETION_INDEX",
+  "SLURM_ARRAY_TASK_ID",
+  "SKYPILOT_NODE_RANK",
+] as const;
+
+/** The worker's id: the flag, else the first variable that is set, else 0. @throws SluiceError `usage`. */
+export function resolveWorkerId(flag: string | undefined, env: Environment): number {
+  if (flag !== undefined) return parseWhole("--worker-id", flag, 0, 1_000_000);
+  const name = WORKER_ID_VARIABLES.find((variable) => env[variable] !== undefined && env[variable] !== "");
+  return name === undefined ? 0 : parseWhole(name, env[name] ?? "", 0, 1_000_000);
+}
+
+/**
+ * The options of one worker.
+ * @throws SluiceError `usage` for a value that cannot be read, `config` where something needed is missing or is not in this version.
+ */
+export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOptions {
+  const text = (name: string, variable?: string): string | undefined => {
+    const flag = flags[name];
+    if (typeof flag === "string") return flag;
+    const value = variable === undefined ? undefined : env[variable];
+    return value === "" ? undefined : value;
+  };
+  const whole = (flag: string, value: string | undefined, min = 1, max?: number) =>
+    value === undefined ? undefined : parseWhole(flag, value, min, max);
+
+  const shardSize = text("shardSize") ?? sizeInGigabytes(env.SHARD_SIZE_GB);
+  const samplesPerShard = whole("--samples-per-shard", text("samplesPerShard"), 1, 65_536);
+  if (flags.shardSize !== undefined && samplesPerShard !== undefined) {
+    throw new SluiceError("usage", "--shard-size and --samples-per-shard exclude each other", { fix: "Give one of them." });
+  }
+  if (flags.batchTokens !== undefined && flags.batchSize !== undefined) {
+    throw new SluiceError("usage", "--batch-tokens and --batch-size exclude each other", { fix: "Give one of them." });
+  }
+  const prompt = parseChoice("--prompt", text("prompt") ?? "text", ["text", "arc"], ["chat"]);
+  const augment = whole("--augment", text("augment"), 1, 1024) ?? 1;
+  if (augment > 1 && prompt !== "arc") {
+    throw new SluiceError("usage", "--augment makes variants of ARC tasks", { found: `--prompt ${prompt}`, expected: "--prompt arc" });
+  }
+  const positions = text("positions") ?? "all";
+  const chosen = text("tooLong");
+  const tooLong = parseChoice("--too-long", chosen ?? defaultTooLong(prompt, positions), ["cut", "cut-left", "skip"], ["window"]);
+  if (tooLong === "cut" && countsFromEnd(positions)) {
+    throw new SluiceError("usage", "--too-long cut would move the positions that are counted from the end", {
+      found: `--positions ${positions}`,
+      expected: "--too-long skip or cut-left",
+    });
+  }
+  return {
+    model: required("--model", text("model", "MODEL_PATH"), "a Hugging Face folder with config.json and *.safetensors"),
+    dataset: required("--dataset", text("dataset", "DATASET_DIR"), "a .jsonl or .txt file, or a folder made by `sluice streams`"),
+    output: resolveOutput(flags, env),
+    workerId: resolveWorkerId(text("workerId"), env),
+    steal: flags.steal !== false,
+    layers: text("layers") ?? "all",
+    hooks: text("hooks") ?? "resid_post",
+    positions,
+    skipSpecial: flags.skipSpecial === true,
+    dtype: parseChoice("--dtype", text("dtype") ?? "bfloat16", ["bfloat16", "float16", "float32"]),
+    computeDType: resolveComputeDType(text("computeDtype") ?? "auto"),
+    format: parseChoice("--format", text("format") ?? "safetensors", ["safetensors", "pkl.gz"]),
+    shardBytes: shardSize === undefined || samplesPerShard !== undefined ? undefined : parseBytes("--shard-size", shardSize),
+    samplesPerShard,
+    maxSeqLength: whole("--max-seq-length", text("maxSeqLength", "MAX_SEQ_LENGTH"), 1, 1_048_576) ?? 2048,
+    tooLong,
+    maxSamples: whole("--max-samples", text("maxSamples")),
+    batchTokens: whole("--batch-tokens", text("batchTokens")) ?? 8192,
+    batchSize: flags.batchTokens === undefined ? whole("--batch-size", text("batchSize", "BATCH_SIZE")) : undefined,
+    column: text("column") ?? "text",
+    prompt,
+    augment,
+    bos: parseChoice("--bos", text("bos") ?? "tokenizer", ["tokenizer", "always", "never"]),
+    engine: resolveEngine(text("engine") ?? "auto", text("device") ?? "auto"),
+    seed: whole("--seed", text("seed"), 0, 0xffffffff) ?? 42,
+    maxSkipped: resolveMaxSkipped(text("maxSkipped")),
+    threads: whole("--threads", text("threads"), 1, 1024) ?? availableParallelism(),
+    retryFailed: flags.retryFailed === true,
+    leaseSeconds: parsePositive("--lease-seconds", text("leaseSeconds") ?? "60"),
+    spool: text("spool"),
+    yes: flags.yes === true,
+    checkpointDir: text("checkpointDir", "CHECKPOINT_DIR"),
+  };
+}
+
+function resolveOutput(flags: Flags, env: Environment): string {
+  if (typeof flags.output === "string") return flags.output;
+  if (env.UPLOAD_TO_GCS !== undefined && parseSwitch("UPLOAD_TO_GCS", env.UPLOAD_TO_GCS)) {
+    const bucket = required("GCS_BUCKET", env.GCS_BUCKET || undefined, "the bucket that UPLOAD_TO_GCS=true asks for");
+    return `gs://${join(bucket.replace(/^gs:\/\//, ""), env.GCS_PREFIX || "activations")}`;
+  }
+  return required("--output", env.OUTPUT_DIR || undefined, "the folder where the run is to live");
+}
+
+function required(flag: string, value: string | undefined, expected: string): string {
+  if (value !== undefined && value !== "") return value;
+  throw new SluiceError("usage", `${flag} is missing`, { expected, fix: "See sluice extract --help." });
+}
+
+function sizeInGigabytes(value: string | undefined): string | undefined {
+  return value === undefined || value === "" ? undefined : `${parsePositive("SHARD_SIZE_GB", value)}GB`;
+}
+
+/** A sample whose end is what is wanted, or a puzzle without its last pair, is worth nothing when cut. */
+function defaultTooLong(prompt: string, positions: string): string {
+  return prompt === "arc" || countsFromEnd(positions) ? "skip" : "cut";
+}
+
+function countsFromEnd(positions: string): boolean {
+  return positions === "last" || /(^|,|:)-\d/.test(positions);
+}
+
+function resolveComputeDType(text: string): "float32" {
+  const chosen = parseChoice("--compute-dtype", text, ["auto", "float32"], ["bfloat16"]);
+  return chosen === "auto" ? "float32" : chosen;
+}
+
+function resolveEngine(engine: string, device: string): string {
+  parseChoice("--device", device, ["auto", "cpu"], ["cuda", "tpu"]);
+  const chosen = parseChoice("--engine", engine, ["auto", "onnx", "reference"], ["xla"]);
+  return chosen === "auto" ? "onnx" : chosen;
+}
+
+function resolveMaxSkipped(text: string | undefined): number | "all" | "half" {
+  if (text === undefined) return "half";
+  return text === "all" ? "all" : parseWhole("--max-skipped", text);
+}

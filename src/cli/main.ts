@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+// The program `sluice`: parses, calls, prints. Results go to stdout, messages to stderr; an error becomes one clear
+// message and the exit code of its kind, never a stack trace (that is --debug).
+
+import { Command, CommanderError } from "commander";
+import { EXIT_CODES, isSluiceError, messageOf } from "../base/errors.js";
+import { registerCommands } from "./commands.js";
+
+/** The whole command line, for the program and for the test that holds its help texts. */
+export function buildProgram(): Command {
+  const program = new Command("sluice")
+    .description("Run prompts through a language model and store every layer's activations: each sample exactly once.")
+    .option("--debug", "show stack traces")
+    .showHelpAfterError("(see --help)")
+    .exitOverride()
+    .configureHelp({ helpWidth: 110 });
+  registerCommands(program);
+  return program;
+}
+
+/** Underscored spellings (`--num_streams`) are accepted everywhere. */
+export function normaliseArguments(args: readonly string[]): string[] {
+  const end = args.indexOf("--");
+  return args.map((arg, i) => {
+    if (!arg.startsWith("--") || (end >= 0 && i >= end)) return arg;
+    const [name = "", ...value] = arg.split("=");
+    return [name.replaceAll("_", "-"), ...value].join("=");
+  });
+}
+
+/** Runs one command line. @returns the exit code. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  try {
+    await buildProgram().parseAsync(normaliseArguments(args), { from: "user" });
+    return typeof process.exitCode === "number" ? process.exitCode : 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.usage;
+    const debug = args.includes("--debug");
+    const text = debug && error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+    process.stderr.write(`sluice: ${text}\n`);
+    if (isSluiceError(error)) return error.exitCode;
+    if (!debug) process.stderr.write("sluice: this is a bug; run again with --debug for the stack trace\n");
+    return EXIT_CODES.bug;
+  }
+}

@@ -1,0 +1,98 @@
+// Numbers, tables and progress lines for people. A terminal gets a bar that is drawn again in place; anything else gets
+// plain lines. Colours only on a terminal, and never with NO_COLOR.
+
+/** 12.3 GB, 45.6 MB, 789 B: MB and GB are 10^6 and 10^9 bytes. */
+export function formatBytes(bytes: number): string {
+  const steps: readonly [number, string][] = [
+    [1e12, "TB"],
+    [1e9, "GB"],
+    [1e6, "MB"],
+    [1e3, "kB"],
+  ];
+  for (const [size, unit] of steps) if (bytes >= size) return `${(bytes / size).toPrecision(3)} ${unit}`;
+  return `${bytes} B`;
+}
+
+/** 1,234,567 */
+export function formatCount(n: number): string {
+  return Math.round(n).toLocaleString("en-US");
+}
+
+/** 1h 02m, 3m 04s, 5 s; `?` where it is not known. */
+export function formatSeconds(seconds: number): string {
+  if (!Number.isFinite(seconds)) return "?";
+  const s = Math.round(seconds);
+  if (s >= 3600) return `${Math.floor(s / 3600)}h ${String(Math.floor((s % 3600) / 60)).padStart(2, "0")}m`;
+  if (s >= 60) return `${Math.floor(s / 60)}m ${String(s % 60).padStart(2, "0")}s`;
+  return `${s} s`;
+}
+
+/** Columns aligned by their widest cell; numbers to the right. */
+export function formatTable(header: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  const cells = rows.map((row) => row.map((cell) => (typeof cell === "number" ? formatCount(cell) : cell)));
+  const numeric = header.map((_, c) => rows.length > 0 && rows.every((row) => typeof row[c] === "number"));
+  const widths = header.map((title, c) => Math.max(title.length, ...cells.map((row) => row[c]?.length ?? 0)));
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, c) => (numeric[c] ? cell.padStart(widths[c] ?? 0) : cell.padEnd(widths[c] ?? 0)))
+      .join("  ")
+      .trimEnd();
+  return [line(header), line(widths.map((w) => "-".repeat(w))), ...cells.map(line)].join("\n");
+}
+
+/** A bar of 20 cells. @param share 0 to 1. */
+export function formatBar(share: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * 20);
+  return `[${"#".repeat(full)}${".".repeat(20 - full)}]`;
+}
+
+/** Marks text on a terminal that shows colours. */
+export function paint(text: string, colour: "green" | "red" | "yellow" | "bold", stream: NodeJS.WriteStream = process.stdout): string {
+  if (!stream.isTTY || process.env.NO_COLOR) return text;
+  const code = { green: 32, red: 31, yellow: 33, bold: 1 }[colour];
+  return `\u001b[${code}m${text}\u001b[0m`;
+}
+
+/** A line about work under way, drawn in place on a terminal and printed every ten seconds elsewhere. */
+export class ProgressLine {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #describe: () => string;
+  readonly #timer: NodeJS.Timeout;
+  #drawn = false;
+
+  constructor(describe: () => string, stream: NodeJS.WriteStream = process.stderr) {
+    this.#stream = stream;
+    this.#describe = describe;
+    this.#timer = setInterval(() => this.#draw(), stream.isTTY ? 250 : 10_000);
+    this.#timer.unref();
+  }
+
+  /** Prints a message on a line of its own, above the progress. */
+  print(message: string): void {
+    this.#erase();
+    this.#stream.write(`${message}\n`);
+  }
+
+  /** Stops drawing, and leaves the last state on the screen. */
+  stop(): void {
+    clearInterval(this.#timer);
+    if (this.#stream.isTTY) this.#draw();
+    if (this.#drawn) this.#stream.write("\n");
+    this.#drawn = false;
+  }
+
+  #draw(): void {
+    if (!this.#stream.isTTY) {
+      this.#stream.write(`${this.#describe()}\n`);
+      return;
+    }
+    const text = this.#describe().slice(0, Math.max(20, (this.#stream.columns ?? 80) - 1));
+    this.#stream.write(`\r\u001b[K${text}`);
+    this.#drawn = true;
+  }
+
+  #erase(): void {
+    if (this.#drawn) this.#stream.write("\r\u001b[K");
+    this.#drawn = false;
+  }
+}

@@ -1,0 +1,161 @@
+// The engine's child process, seen from the worker. The engine lives in a process of its own so that the worker can
+// always leave (Node cannot exit while one of its threads is inside a native call), sees when an engine dies, and keeps
+// its heartbeat going while a batch takes a minute.
+
+import { type ChildProcess, fork } from "node:child_process";
+import { entryPoint } from "../base/entry.js";
+import { type PlainError, reviveError } from "../base/error-transfer.js";
+import { isSluiceError, SluiceError } from "../base/errors.js";
+import type { Execution } from "../engine/engine.js";
+import type { UnitJob, UnitResult } from "./compute-unit.js";
+
+/** What the child needs to load a model. Plain data: it crosses a process boundary. */
+export interface LoadRequest {
+  readonly engine: string;
+  readonly threads: number;
+  /** The checkpoint's folder. */
+  readonly model: string;
+  /** Hook names, in the order of the shard's tensors. */
+  readonly taps: readonly string[];
+  readonly selection: "rows" | "mean" | "max";
+  readonly tapDType: "float32" | "bfloat16";
+}
+
+/** Computes units: one model on one machine. A failed `compute` is an {@link EngineFailure}; `start` again before the next. */
+export interface UnitRunner {
+  /** Loads the model; no-op where it is loaded. @throws SluiceError as loading does. */
+  start(): Promise<Execution>;
+  /** Computes one unit's rows into the spool file. `onProgress` gets the tokens computed so far. */
+  compute(job: UnitJob, spool: string, onProgress?: (tokens: number) => void): Promise<UnitResult>;
+  /** Ends it at once, also in the middle of a batch. A `compute` under way rejects. */
+  stop(): Promise<void>;
+}
+
+/** The engine raised or died on a unit. Counted against the unit, unlike a pre-emption. */
+export class EngineFailure extends Error {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = "EngineFailure";
+  }
+}
+
+/** Messages to the child. */
+export type EngineRequest =
+  | { readonly type: "load"; readonly request: LoadRequest }
+  | { readonly type: "compute"; readonly job: UnitJob; readonly spool: string };
+
+/** Messages from the child. */
+export type EngineReply =
+  | { readonly type: "loaded"; readonly execution: Execution }
+  | { readonly type: "progress"; readonly tokens: number }
+  | { readonly type: "computed"; readonly result: UnitResult }
+  | { readonly type: "failed"; readonly error: PlainError };
+
+/** A {@link UnitRunner} in a child process (`engine-main.ts`). */
+export class EngineProcess implements UnitRunner {
+  readonly #request: LoadRequest;
+  #child: ChildProcess | undefined;
+  #execution: Promise<Execution> | undefined;
+  #settle: { resolve(reply: EngineReply): void; reject(error: Error): void } | undefined;
+  #onProgress: ((tokens: number) => void) | undefined;
+  #stderr = "";
+
+  constructor(request: LoadRequest) {
+    this.#request = request;
+  }
+
+  start(): Promise<Execution> {
+    this.#execution ??= this.#load();
+    return this.#execution;
+  }
+
+  async compute(job: UnitJob, spool: string, onProgress?: (tokens: number) => void): Promise<UnitResult> {
+    await this.start();
+    this.#onProgress = onProgress;
+    try {
+      const reply = await this.#ask({ type: "compute", job, spool });
+      if (reply.type === "computed") return reply.result;
+      if (reply.type !== "failed") throw new SluiceError("bug", `the engine answered ${reply.type} to compute`);
+      throw asComputeError(reply.error, spool);
+    } finally {
+      this.#onProgress = undefined;
+    }
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    this.#execution = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await gone;
+  }
+
+  async #load(): Promise<Execution> {
+    const child = fork(entryPoint(import.meta.url, "./engine-main.js"), {
+      serialization: "advanced",
+      execArgv: [],
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+    });
+    this.#child = child;
+    this.#stderr = "";
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-4096);
+    });
+    child.on("message", (reply: EngineReply) => {
+      if (reply.type === "progress") this.#onProgress?.(reply.tokens);
+      else this.#take()?.resolve(reply);
+    });
+    child.on("error", (error) => this.#take()?.reject(new EngineFailure(error.message, { cause: error })));
+    child.on("close", (code, signal) => this.#noteDeath(child, code, signal));
+    const reply = await this.#ask({ type: "load", request: this.#request });
+    if (reply.type === "loaded") return reply.execution;
+    await this.stop();
+    if (reply.type !== "failed") throw new SluiceError("bug", `the engine answered ${reply.type} to load`);
+    const error = reviveError(reply.error);
+    throw isSluiceError(error) ? error : new SluiceError("config", `the engine cannot load the model: ${error.message}`);
+  }
+
+  #ask(request: EngineRequest): Promise<EngineReply> {
+    const child = this.#child;
+    if (!child?.connected) return Promise.reject(new EngineFailure("the engine's process is gone"));
+    return new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+      child.send(request, (error) => {
+        if (error) this.#take()?.reject(new EngineFailure(error.message, { cause: error }));
+      });
+    });
+  }
+
+  #take(): { resolve(reply: EngineReply): void; reject(error: Error): void } | undefined {
+    const settle = this.#settle;
+    this.#settle = undefined;
+    return settle;
+  }
+
+  #noteDeath(child: ChildProcess, code: number | null, signal: NodeJS.Signals | null): void {
+    if (this.#child === child) {
+      this.#child = undefined;
+      this.#execution = undefined;
+    } else if (this.#child !== undefined) {
+      return;
+    }
+    const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
+    const said = this.#stderr.trim().split("\n").at(-1);
+    const memory = signal === "SIGKILL" ? " (out of memory?)" : "";
+    this.#take()?.reject(new EngineFailure(`the engine's process died: ${how}${memory}${said ? `: ${said}` : ""}`));
+  }
+}
+
+/** A full disk is the worker's trouble; anything else that computing raises is the unit's. */
+function asComputeError(plain: PlainError, spool: string): Error {
+  const error = reviveError(plain);
+  if (plain.code !== undefined && ["ENOSPC", "EDQUOT", "EIO"].includes(plain.code)) {
+    return new SluiceError("store", `cannot write the spool file ${spool}: ${plain.message}`, {
+      fix: "Free space on that disk, or name another with --spool.",
+      cause: error,
+    });
+  }
+  return isSluiceError(error, "store") ? error : new EngineFailure(plain.message, { cause: error });
+}

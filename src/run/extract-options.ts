@@ -1,0 +1,44 @@
+// What one worker was asked to do, resolved: every default filled in, every value checked for form.
+
+import type { FloatDType } from "../base/dtype.js";
+
+/** The options of `sluice extract`. Undefined means "not given". */
+export interface ExtractOptions {
+  readonly model: string;
+  readonly dataset: string;
+  readonly output: string;
+  readonly workerId: number;
+  /** Whether to help with other streams. */
+  readonly steal: boolean;
+  readonly layers: string;
+  readonly hooks: string;
+  readonly positions: string;
+  readonly skipSpecial: boolean;
+  /** As stored. */
+  readonly dtype: FloatDType;
+  readonly computeDType: "float32" | "bfloat16";
+  readonly format: "safetensors" | "pkl.gz";
+  /** Target size of a shard. */
+  readonly shardBytes: number | undefined;
+  readonly samplesPerShard: number | undefined;
+  readonly maxSeqLength: number;
+  readonly tooLong: "cut" | "cut-left" | "skip";
+  readonly maxSamples: number | undefined;
+  readonly batchTokens: number;
+  readonly batchSize: number | undefined;
+  readonly column: string;
+  readonly prompt: "text" | "arc";
+  /** Variants of each ARC task, the task itself included; 1 for the task alone. */
+  readonly augment: number;
+  readonly bos: "tokenizer" | "always" | "never";
+  readonly engine: string;
+  readonly seed: number;
+  readonly maxSkipped: number | "all" | "half";
+  readonly threads: number;
+  readonly retryFailed: boolean;
+  readonly leaseSeconds: number;
+  readonly spool: string | undefined;
+  readonly yes: boolean;
+  /** Where checkpoint_worker_N.json is copied too. */
+  readonly checkpointDir: string | undefined;
+}

@@ -1,0 +1,85 @@
+// A worker's heartbeat: `workers/<uuid>.json`, written again by a timer on the main thread. It tells the others that the
+// worker's leases are to be respected, and `status` what it is doing. Nothing depends on it for correctness.
+
+import { z } from "zod";
+import type { ProcessIdentity } from "../base/process-identity.js";
+import type { Store } from "../store/store.js";
+
+/** What a worker is doing, for `status` and for scripts. */
+export const heartbeatSchema = z.looseObject({
+  uuid: z.string(),
+  worker_id: z.number().int(),
+  host: z.string(),
+  pid: z.number().int(),
+  status: z.enum(["starting", "running", "waiting", "complete", "preempted", "failed"]),
+  /** Counts up with every beat, so that the content changes. */
+  beat: z.number().int(),
+  /** The worker's own clock; shown to people, never compared. */
+  at: z.string(),
+  started: z.string(),
+  /** The unit that is being computed, such as `tpu_0/shard_0003`. */
+  unit: z.string().nullable(),
+  /** Since the start of this worker. */
+  shards: z.number(),
+  samples: z.number(),
+  tokens: z.number(),
+  tokens_computed: z.number(),
+  bytes: z.number(),
+  seconds: z.number(),
+  message: z.string().nullable(),
+});
+
+/** One heartbeat. */
+export type HeartbeatState = z.infer<typeof heartbeatSchema>;
+
+/** Beats a fraction of the lease time, so that one late beat costs no lease; never more often than every half second. */
+export function beatInterval(leaseSeconds: number): number {
+  return Math.max(500, (leaseSeconds * 1000) / 6);
+}
+
+/** Writes a worker's heartbeat until stopped. */
+export class Heartbeat {
+  readonly #store: Store;
+  readonly #name: string;
+  readonly #describe: () => Omit<HeartbeatState, "beat" | "at">;
+  #beat = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #writing: Promise<unknown> = Promise.resolve();
+
+  constructor(store: Store, uuid: string, describe: () => Omit<HeartbeatState, "beat" | "at">) {
+    this.#store = store;
+    this.#name = `workers/${uuid}.json`;
+    this.#describe = describe;
+  }
+
+  /** Writes the first beat, and then one every interval. */
+  async start(leaseSeconds: number): Promise<void> {
+    await this.#write();
+    this.#timer = setInterval(() => {
+      // A beat that fails costs at most a lease: the worker's own calls to the store will say what is wrong with it.
+      this.#writing = this.#writing.then(() => this.#write()).catch(() => {});
+    }, beatInterval(leaseSeconds));
+    this.#timer.unref();
+  }
+
+  /** Stops beating and writes the last state. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#writing;
+    await this.#write();
+  }
+
+  async #write(): Promise<void> {
+    const state: HeartbeatState = { ...this.#describe(), beat: this.#beat++, at: new Date().toISOString() };
+    await this.#store.replace(this.#name, Buffer.from(`${JSON.stringify(state)}\n`));
+  }
+}
+
+/** Facts of this process that heartbeats and commits carry. */
+export interface WorkerIdentity {
+  readonly uuid: string;
+  readonly workerId: number;
+  readonly host: string;
+  readonly process: ProcessIdentity | null;
+  readonly started: string;
+}

@@ -1,0 +1,207 @@
+// Leases say who works on what, so that workers seldom compute the same unit twice. They are efficiency only: a commit is
+// correct whoever holds what. No two clocks are ever compared: a holder is taken for dead when its heartbeat has not
+// changed between two looks that are --lease-seconds apart on the observer's own clock, or its process has vanished here.
+
+import { isAlive, type ProcessIdentity, processIdentitySchema } from "../base/process-identity.js";
+import { type Unit, unitName } from "../plan/unit.js";
+import type { Store, Stored } from "../store/store.js";
+import { z } from "zod";
+
+const leaseSchema = z.object({ worker: z.string(), process: processIdentitySchema.nullable() });
+const LEASE_NAME = /^leases\/(.+)\.(\d+)$/;
+const FAILED_NAME = /^leases\/(.+)\.failed\.(\d+)$/;
+const ENDED = new Set(["complete", "preempted", "failed"]);
+
+/** A lease this worker holds. */
+export interface Lease {
+  /** What is leased: a unit's name, or `create`. */
+  readonly what: string;
+  /** The lease object's name and version. */
+  readonly name: string;
+  readonly version: string;
+}
+
+/** Whose leases, and how long a silent holder is believed. */
+export interface LeaseOptions {
+  /** This worker's uuid; its heartbeat is `workers/<uuid>.json`. */
+  readonly worker: string;
+  readonly process: ProcessIdentity | null;
+  readonly leaseSeconds: number;
+  /** Milliseconds on any monotonic clock. */
+  readonly now?: () => number;
+}
+
+interface Holder {
+  readonly epoch: number;
+  readonly stored: Stored;
+}
+
+/** The leases of a run as one worker sees them. */
+export class Leases {
+  readonly #store: Store;
+  readonly #options: Required<LeaseOptions>;
+  /** Highest epoch seen of each lease, by what is leased. */
+  #holders = new Map<string, Holder>();
+  #failures = new Map<string, number>();
+  /** Heartbeats: version, and since when (own clock) it has been that. */
+  readonly #beats = new Map<string, { version: string; since: number }>();
+  readonly #owners = new Map<string, z.infer<typeof leaseSchema> | null>();
+  readonly #ended = new Set<string>();
+  readonly #held = new Map<string, Lease>();
+
+  constructor(store: Store, options: LeaseOptions) {
+    this.#store = store;
+    this.#options = { now: () => performance.now(), ...options };
+  }
+
+  /** Looks at all leases and heartbeats. Call it now and then: a holder's silence is measured between looks. */
+  async refresh(): Promise<void> {
+    const now = this.#options.now();
+    const beats = new Set<string>();
+    for await (const stored of this.#store.list("workers/")) {
+      const worker = stored.name.slice("workers/".length, -".json".length);
+      beats.add(worker);
+      this.#note(worker, stored.version, now);
+    }
+    const holders = new Map<string, Holder>();
+    const failures = new Map<string, number>();
+    for await (const stored of this.#store.list("leases/")) {
+      const failed = FAILED_NAME.exec(stored.name);
+      if (failed?.[1]) {
+        failures.set(failed[1], (failures.get(failed[1]) ?? 0) + 1);
+        continue;
+      }
+      const lease = LEASE_NAME.exec(stored.name);
+      if (!lease?.[1]) continue;
+      const epoch = Number(lease[2]);
+      const known = holders.get(lease[1]);
+      if (!known || known.epoch < epoch) holders.set(lease[1], { epoch, stored });
+    }
+    for (const { stored } of holders.values()) {
+      const owner = await this.#readOwner(stored);
+      if (owner && !beats.has(owner.worker)) this.#note(owner.worker, "none", now);
+    }
+    this.#holders = holders;
+    this.#failures = failures;
+  }
+
+  /**
+   * Takes the lease unless somebody else, alive by the last look, holds it.
+   * @returns null where it is held, or was taken by another in this moment.
+   */
+  async claim(what: string): Promise<Lease | null> {
+    if (this.#held.has(what)) return null;
+    const holder = this.#holders.get(what);
+    if (holder && !(await this.isDead(what))) return null;
+    const name = `leases/${what}.${holder ? holder.epoch + 1 : 0}`;
+    const body = Buffer.from(JSON.stringify({ worker: this.#options.worker, process: this.#options.process }));
+    const created = await this.#store.create(name, body);
+    if (created === "exists") {
+      const stored = await this.#store.head(name);
+      if (stored) this.#holders.set(what, { epoch: holder ? holder.epoch + 1 : 0, stored });
+      return null;
+    }
+    const lease = { what, name, version: created.version };
+    this.#held.set(what, lease);
+    if (holder) await this.#store.remove(holder.stored.name, holder.stored.version);
+    return lease;
+  }
+
+  /** Gives the lease up; no error where it is gone. */
+  async release(lease: Lease): Promise<void> {
+    this.#held.delete(lease.what);
+    this.#holders.delete(lease.what);
+    await this.#store.remove(lease.name, lease.version);
+  }
+
+  /** Gives up all that this worker holds. */
+  async releaseAll(): Promise<void> {
+    await Promise.all([...this.#held.values()].map((lease) => this.release(lease)));
+  }
+
+  /** Whether somebody else held it at the last look and is not known to be dead. */
+  async isHeld(what: string): Promise<boolean> {
+    return this.#holders.has(what) && !(await this.isDead(what));
+  }
+
+  /** Whether the holder at the last look is known to be dead, or has been silent for too long. */
+  async isDead(what: string): Promise<boolean> {
+    const holder = this.#holders.get(what);
+    if (!holder) return false;
+    const owner = await this.#readOwner(holder.stored);
+    if (!owner) return true;
+    if (owner.process && isAlive(owner.process) === false) return true;
+    if (owner.worker === this.#options.worker) return false;
+    if (await this.#hasEnded(owner.worker)) return true;
+    const beat = this.#beats.get(owner.worker);
+    return beat !== undefined && this.#options.now() - beat.since >= this.#options.leaseSeconds * 1000;
+  }
+
+  /** How many attempts at the unit have failed, by the last look. */
+  failures(unit: Unit): number {
+    return this.#failures.get(unitName(unit)) ?? 0;
+  }
+
+  /** Writes down a failed attempt with its cause. Create-only: two workers' failures count as two. */
+  async noteFailure(unit: Unit, cause: string): Promise<number> {
+    const what = unitName(unit);
+    for (let n = this.failures(unit) + 1; ; n++) {
+      const body = Buffer.from(JSON.stringify({ worker: this.#options.worker, cause, at: new Date().toISOString() }));
+      const created = await this.#store.create(`leases/${what}.failed.${n}`, body);
+      this.#failures.set(what, n);
+      if (created !== "exists") return n;
+    }
+  }
+
+  /** The cause written down with a unit's last failed attempt. */
+  async lastFailure(unit: Unit): Promise<string> {
+    try {
+      const bytes = await this.#store.read(`leases/${unitName(unit)}.failed.${this.failures(unit)}`);
+      return z.object({ cause: z.string() }).parse(JSON.parse(Buffer.from(bytes).toString("utf8"))).cause;
+    } catch {
+      return "the cause was not recorded";
+    }
+  }
+
+  /** Forgets all failed attempts (`--retry-failed`). */
+  async clearFailures(): Promise<void> {
+    for await (const stored of this.#store.list("leases/")) {
+      if (FAILED_NAME.test(stored.name)) await this.#store.remove(stored.name, stored.version);
+    }
+    this.#failures.clear();
+  }
+
+  #note(worker: string, version: string, now: number): void {
+    if (this.#beats.get(worker)?.version === version) return;
+    this.#beats.set(worker, { version, since: now });
+  }
+
+  /** The holder, read once per lease object; null where the lease cannot be read (torn by hand, or just removed). */
+  async #readOwner(stored: Stored): Promise<z.infer<typeof leaseSchema> | null> {
+    const key = `${stored.name}@${stored.version}`;
+    const known = this.#owners.get(key);
+    if (known !== undefined) return known;
+    let owner: z.infer<typeof leaseSchema> | null;
+    try {
+      owner = leaseSchema.parse(JSON.parse(Buffer.from(await this.#store.read(stored.name)).toString("utf8")));
+    } catch {
+      owner = null;
+    }
+    this.#owners.set(key, owner);
+    return owner;
+  }
+
+  /** Whether the worker itself wrote that it is done: read only when its heartbeat has stopped for a look. */
+  async #hasEnded(worker: string): Promise<boolean> {
+    if (this.#ended.has(worker)) return true;
+    try {
+      const bytes = await this.#store.read(`workers/${worker}.json`);
+      const state: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"));
+      const { status } = z.object({ status: z.string() }).parse(state);
+      if (ENDED.has(status)) this.#ended.add(worker);
+      return ENDED.has(status);
+    } catch {
+      return false;
+    }
+  }
+}

@@ -1,0 +1,218 @@
+// From a unit's samples to its commit: the shard is laid out, its fixed bytes are written to a spool file, the engine
+// fills in the rows, the file is hashed, becomes the data object, and then the commit names it.
+
+import { SluiceError } from "../base/errors.js";
+import type { UnitSamples } from "../data/samples.js";
+import type { Execution } from "../engine/engine.js";
+import { type BatchLimits, batchesOf } from "../plan/batches.js";
+import { type Unit, unitName } from "../plan/unit.js";
+import type { ActivationSpec, ShardFormat, ShardLayout } from "../shard/format.js";
+import type { FileHash, Hasher } from "../shard/hash.js";
+import { indexTensors } from "../shard/index-tensors.js";
+import type { Store } from "../store/store.js";
+import type { Commit } from "./commit.js";
+import type { UnitResult } from "./compute-unit.js";
+import { createData } from "./create-data.js";
+import type { UnitRunner } from "./engine-process.js";
+import type { WorkerIdentity } from "./heartbeat.js";
+import type { RunFile } from "./identity.js";
+import { type CommitLog, commitName } from "./log.js";
+import type { Spool } from "./spool.js";
+
+/** What a shard writer needs to know of the run and of this worker. */
+export interface ShardWriterOptions {
+  readonly run: RunFile;
+  readonly store: Store;
+  readonly log: CommitLog;
+  readonly spool: Spool;
+  readonly hasher: Hasher;
+  readonly format: ShardFormat;
+  readonly activations: readonly ActivationSpec[];
+  readonly selection: "rows" | "mean" | "max";
+  readonly limits: BatchLimits;
+  readonly worker: WorkerIdentity;
+}
+
+/** A unit whose data lies in the spool, complete. */
+export interface SpooledUnit {
+  /** Null where the unit has no usable sample. */
+  readonly file: string | null;
+  readonly layout: ShardLayout | null;
+  readonly result: UnitResult | null;
+  readonly execution: Execution;
+  readonly started: string;
+}
+
+/** Writes shards and their commits. */
+export class ShardWriter {
+  readonly #o: ShardWriterOptions;
+
+  constructor(options: ShardWriterOptions) {
+    this.#o = options;
+  }
+
+  /** Computes the unit into a spool file. The file is removed where that fails. */
+  async spool(
+    unit: Unit,
+    samples: UnitSamples,
+    runner: UnitRunner,
+    onProgress: (tokens: number) => void,
+  ): Promise<SpooledUnit> {
+    const { spool, limits, selection } = this.#o;
+    const started = new Date().toISOString();
+    const execution = { ...(await runner.start()), ...limitsOf(limits) };
+    if (samples.count === 0) return { file: null, layout: null, result: null, execution, started };
+    const layout = this.#layOut(unit, samples);
+    const file = await spool.create(layout);
+    try {
+      const job = {
+        inputIds: samples.inputIds,
+        inputOffsets: samples.inputOffsets,
+        positions: samples.positions,
+        positionOffsets: samples.positionOffsets,
+        batches: batchesOf(lengthsOf(samples.inputOffsets), limits),
+        reduced: selection !== "rows",
+        activations: this.#o.activations.map(({ name, rowShape, dtype }) => ({
+          name,
+          width: rowShape.reduce((product, size) => product * size, 1),
+          dtype,
+        })),
+        places: layout.places,
+      };
+      const result = await runner.compute(job, file, onProgress);
+      return { file, layout, result, execution, started };
+    } catch (error) {
+      await spool.remove(file);
+      throw error;
+    }
+  }
+
+  /**
+   * Stores a spooled unit: data, then commit.
+   * @param repair the unit has a commit whose data is missing: the data is made again where the bytes are the committed ones.
+   * @returns the commit, or null where somebody else's stands.
+   */
+  async store(
+    unit: Unit,
+    samples: UnitSamples,
+    spooled: SpooledUnit,
+    how: { readonly attempt: string; readonly repair: boolean },
+  ): Promise<Commit | null> {
+    const { log, store, format, spool, hasher, run } = this.#o;
+    let file = spooled.file;
+    try {
+      const laidOut = file === null ? null : await hasher.hash(file, spooled.layout?.tensors ?? []);
+      let hash = laidOut;
+      if (file !== null && laidOut && format.compress) {
+        const target = `${file}.z`;
+        const comment = `sluice run ${run.run} unit ${unitName(unit)} size ${laidOut.size} sha256 ${laidOut.sha256}`;
+        await format.compress(file, target, comment);
+        await spool.remove(file);
+        file = target;
+        hash = await hasher.hash(file, []);
+      }
+      const committed = how.repair ? await log.read(unit) : null;
+      const data = file === null || !hash ? null : await createData(store, unit, file, hash, format.extension, committed);
+      if (committed) return null;
+      const commit = this.#describe(unit, samples, spooled, how.attempt, data, hash, laidOut);
+      return (await log.commit(unit, commit)) === "committed" ? commit : null;
+    } finally {
+      if (file !== null) await spool.remove(file);
+    }
+  }
+
+  /** Removes whatever spool files this worker still has. */
+  async dropAll(): Promise<void> {
+    await this.#o.spool.removeAll();
+  }
+
+  #layOut(unit: Unit, samples: UnitSamples): ShardLayout {
+    const { run, format, activations, selection } = this.#o;
+    const { identity } = run;
+    return format.layout({
+      activations,
+      rowOffsets: rowOffsetsOf(samples, selection !== "rows"),
+      index: indexTensors(samples, selection),
+      sampleIds: samples.records,
+      previews: samples.previews,
+      metadata: {
+        format: "sluice-shard-1",
+        run: run.run,
+        stream: String(unit.stream),
+        unit: String(unit.index),
+        record_range: `${unit.from}-${unit.to}`,
+        unit_sha256: samples.unitSha256,
+        token_sha256: samples.tokenSha256,
+        model: identity.model.family,
+        compute_dtype: identity.compute_dtype,
+      },
+    });
+  }
+
+  #describe(
+    unit: Unit,
+    samples: UnitSamples,
+    spooled: SpooledUnit,
+    attempt: string,
+    data: string | null,
+    hash: FileHash | null,
+    laidOut: FileHash | null,
+  ): Commit {
+    const { run, worker, activations, selection } = this.#o;
+    const { layout, result } = spooled;
+    const tensors = (layout?.tensors ?? []).map((tensor, i) => {
+      const crc32c = laidOut?.tensors[i];
+      if (crc32c === undefined) throw new SluiceError("bug", `no checksum of ${tensor.name} in ${commitName(unit)}`);
+      return [tensor.name, { dtype: tensor.dtype, shape: [...tensor.shape], offset: tensor.offset, length: tensor.length, crc32c }];
+    });
+    return {
+      format: "sluice-commit-1",
+      run: run.run,
+      stream: unit.stream,
+      unit: unit.index,
+      data,
+      size: hash?.size ?? 0,
+      sha256: hash?.sha256 ?? null,
+      crc32c: hash?.crc32c ?? null,
+      records: [unit.from, unit.to],
+      samples: samples.count,
+      rows: selection === "rows" ? samples.positions.length : samples.count,
+      tokens: samples.inputIds.length,
+      tokens_computed: result?.tokensComputed ?? 0,
+      unit_sha256: samples.unitSha256,
+      token_sha256: samples.tokenSha256,
+      skipped: [...samples.skipped],
+      left_out: [...samples.leftOut],
+      tensors: Object.fromEntries(tensors),
+      statistics: Object.fromEntries(activations.flatMap(({ name }, i) => entryOf(name, result?.statistics[i]))),
+      execution: { ...spooled.execution },
+      by: {
+        attempt,
+        worker: worker.uuid,
+        worker_id: worker.workerId,
+        started: spooled.started,
+        finished: new Date().toISOString(),
+        forward_seconds: result?.forwardSeconds ?? 0,
+        seconds: result?.seconds ?? 0,
+      },
+    };
+  }
+}
+
+/** Rows before each sample's own, [samples + 1]. */
+export function rowOffsetsOf(samples: UnitSamples, reduced: boolean): Int32Array {
+  return reduced ? Int32Array.from({ length: samples.count + 1 }, (_, i) => i) : samples.positionOffsets;
+}
+
+/** The batch limits as a commit records them: equal execution means equal batches. */
+function limitsOf(limits: BatchLimits): Execution {
+  return { batch_tokens: limits.maxTokens, batch_samples: limits.maxSamples, batch_bytes: limits.maxBytes };
+}
+
+function entryOf<T>(name: string, value: T | undefined): [string, T][] {
+  return value === undefined ? [] : [[name, value]];
+}
+
+function lengthsOf(offsets: Int32Array): number[] {
+  return Array.from({ length: offsets.length - 1 }, (_, i) => (offsets[i + 1] ?? 0) - (offsets[i] ?? 0));
+}

@@ -1,0 +1,58 @@
+// The SHA-256 of a checkpoint's weights, part of a run's identity. Reading 16 GB takes ten seconds and more, so the result
+// is remembered in the user's cache folder under path, size, time and inode; a cache that is lost costs only the time.
+
+import { createHash } from "node:crypto";
+import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import type { Hasher } from "../shard/hash.js";
+
+const cacheSchema = z.record(z.string(), z.string());
+
+/**
+ * The SHA-256 over the hashes of a checkpoint's weight files, in order of name.
+ * @param files real paths. @param hasher does the reading, off the main thread.
+ */
+export async function hashWeights(files: readonly string[], hasher: Hasher, signal?: AbortSignal): Promise<string> {
+  const all = createHash("sha256");
+  for (const file of [...files].sort((a, b) => (basename(a) < basename(b) ? -1 : 1))) {
+    all.update(await hashFileCached(file, hasher, signal));
+  }
+  return all.digest("hex");
+}
+
+async function hashFileCached(file: string, hasher: Hasher, signal?: AbortSignal): Promise<string> {
+  const facts = await stat(file, { bigint: true });
+  const key = `${file} ${facts.size} ${facts.mtimeNs} ${facts.ino}`;
+  const cache = await readCache();
+  const known = cache[key];
+  if (known) return known;
+  const { sha256 } = await hasher.hash(file, [], signal);
+  await writeCache({ ...(await readCache()), [key]: sha256 });
+  return sha256;
+}
+
+function cacheFile(): string {
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "sluice", "weights.json");
+}
+
+async function readCache(): Promise<Record<string, string>> {
+  try {
+    return cacheSchema.parse(JSON.parse(await readFile(cacheFile(), "utf8")));
+  } catch {
+    return {};
+  }
+}
+
+async function writeCache(entries: Record<string, string>): Promise<void> {
+  try {
+    const file = cacheFile();
+    await mkdir(join(file, ".."), { recursive: true });
+    const temporary = `${file}.${process.pid}`;
+    await writeFile(temporary, JSON.stringify(Object.fromEntries(Object.entries(entries).slice(-200))));
+    await rename(temporary, file);
+  } catch {
+    // No home, or a full disk: the hash is computed again next time.
+  }
+}

@@ -1,0 +1,180 @@
+// The worker's loop. One unit is read ahead and one is being stored while one is computed, so that the engine waits for
+// neither the dataset nor the store; a worker that dies loses at most these three, and they are computed again.
+
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
+import type { UnitReader, UnitSamples } from "../data/samples.js";
+import { type Unit, unitName } from "../plan/unit.js";
+import type { Claim, Claims } from "./claims.js";
+import { EngineFailure, type UnitRunner } from "./engine-process.js";
+import type { Leases } from "./leases.js";
+import type { Preemption } from "./preemption.js";
+import type { Progress } from "./progress.js";
+import type { ShardWriter, SpooledUnit } from "./shard-writer.js";
+
+/** What the loop is made of. */
+export interface WorkerParts {
+  readonly claims: Claims;
+  readonly leases: Leases;
+  readonly reader: UnitReader;
+  readonly runner: UnitRunner;
+  readonly shards: ShardWriter;
+  readonly preemption: Preemption;
+  readonly progress: Progress;
+  /** Milliseconds between looks at what others do, while they hold the last units. */
+  readonly pollMs: number;
+}
+
+/** How a worker ended. */
+export type WorkerOutcome = "complete" | "preempted";
+
+interface ReadUnit {
+  readonly claim: Claim;
+  readonly samples: UnitSamples;
+}
+
+/**
+ * Computes units until every one has a commit, or until told to stop.
+ * @throws SluiceError `data` where units failed too often or too many records are unusable; `store`, `config` as they come.
+ */
+export async function runWorker(parts: WorkerParts): Promise<WorkerOutcome> {
+  const { preemption, progress, shards } = parts;
+  const ahead = new ReadAhead(parts);
+  let storing: Promise<void> = Promise.resolve();
+  try {
+    for (let read = await ahead.next(); read; read = await ahead.next()) {
+      const spooled = await computeUnit(parts, read);
+      await storing;
+      if (!spooled) continue;
+      storing = storeUnit(parts, read, spooled);
+      storing.catch(() => {}); // Raised at the next await of `storing`.
+    }
+    await storing;
+    return preemption.stopping.aborted && !progress.isComplete ? "preempted" : "complete";
+  } finally {
+    await Promise.allSettled([storing, ahead.drop()]);
+    await shards.dropAll();
+  }
+}
+
+/** Claims and reads the next unit while the current one is computed. */
+class ReadAhead {
+  readonly #parts: WorkerParts;
+  #next: Promise<ReadUnit | null> | undefined;
+
+  constructor(parts: WorkerParts) {
+    this.#parts = parts;
+  }
+
+  /** The next unit, read; null when there is nothing left to do, or when told to stop. */
+  async next(): Promise<ReadUnit | null> {
+    const current = this.#next ?? claimAndRead(this.#parts);
+    this.#next = undefined;
+    const read = await current;
+    if (!read) return null;
+    if (this.#parts.preemption.stopping.aborted) {
+      await release(this.#parts, read.claim);
+      return null;
+    }
+    this.#next = claimAndRead(this.#parts);
+    this.#next.catch(() => {}); // Raised when it is its turn.
+    return read;
+  }
+
+  /** Gives back what was read ahead. */
+  async drop(): Promise<void> {
+    const read = await this.#next?.catch(() => null);
+    if (read) await release(this.#parts, read.claim);
+  }
+}
+
+async function claimAndRead(parts: WorkerParts): Promise<ReadUnit | null> {
+  const { claims, preemption, progress, reader } = parts;
+  const { stopping } = preemption;
+  while (!stopping.aborted) {
+    const claim = await claims.next();
+    if ("unit" in claim) {
+      try {
+        return { claim, samples: await reader.read(claim.unit, stopping) };
+      } catch (error) {
+        await release(parts, claim);
+        if (stopping.aborted) return null;
+        throw error;
+      }
+    }
+    if (claim.kind === "complete") {
+      progress.isComplete = true;
+      return null;
+    }
+    if (claim.kind === "given-up") throw await describeGivenUp(parts, claim.units);
+    progress.isWaiting = true;
+    await sleep(parts.pollMs, undefined, { signal: stopping }).catch(() => {});
+    progress.isWaiting = false;
+  }
+  return null;
+}
+
+/** Runs the unit's batches into a spool file; null where it was dropped: the engine failed on it, or the grace is too short. */
+async function computeUnit(parts: WorkerParts, read: ReadUnit): Promise<SpooledUnit | null> {
+  const { claims, leases, preemption, progress, runner, shards } = parts;
+  const { unit } = read.claim;
+  const started = performance.now();
+  progress.startUnit(unitName(unit), read.samples);
+  const stopIfLate = () => {
+    const reserve = 2_000;
+    if (progress.secondsLeftOfUnit() * 1000 > preemption.remainingMs - reserve) void runner.stop();
+  };
+  preemption.stopping.addEventListener("abort", stopIfLate);
+  try {
+    const spooled = await shards.spool(unit, read.samples, runner, (tokens) => progress.advance(tokens));
+    progress.finishUnit((performance.now() - started) / 1000);
+    return spooled;
+  } catch (error) {
+    progress.dropUnit();
+    const stopped = preemption.stopping.aborted;
+    if (!stopped && error instanceof EngineFailure) await leases.noteFailure(unit, error.message);
+    await release(parts, read.claim);
+    claims.forget(unit, false);
+    if (stopped || error instanceof EngineFailure) {
+      if (!stopped) progress.warn(`the engine failed on ${unitName(unit)}: ${error instanceof Error ? error.message : error}`);
+      await runner.stop();
+      return null;
+    }
+    throw error;
+  } finally {
+    preemption.stopping.removeEventListener("abort", stopIfLate);
+  }
+}
+
+/** Data first, verified; then the commit, create-only; then the lease may go. */
+async function storeUnit(parts: WorkerParts, read: ReadUnit, spooled: SpooledUnit): Promise<void> {
+  const { claims, progress, shards } = parts;
+  const { unit } = read.claim;
+  const repair = claims.isRepair(unit);
+  try {
+    const stored = await shards.store(unit, read.samples, spooled, { attempt: randomUUID(), repair });
+    progress.countUnit(read.samples, stored);
+    claims.forget(unit, true);
+  } finally {
+    await release(parts, read.claim);
+  }
+}
+
+async function release(parts: WorkerParts, claim: Claim): Promise<void> {
+  parts.claims.forget(claim.unit, false);
+  await parts.leases.release(claim.lease).catch((error: unknown) => {
+    if (!isSluiceError(error, "store")) throw error; // A lease left behind costs time only.
+  });
+}
+
+async function describeGivenUp(parts: WorkerParts, units: readonly Unit[]): Promise<SluiceError> {
+  const names = units.map(unitName);
+  const first = units[0];
+  const cause = first ? await parts.leases.lastFailure(first) : "";
+  return new SluiceError("data", `the engine failed on ${names.slice(0, 5).join(", ")} five times; everything else is committed`, {
+    found: `last cause: ${messageOf(cause)}`,
+    fix: "Look at the unit's records, or try another machine, then start again with --retry-failed.",
+    values: { units: names },
+  });
+}
