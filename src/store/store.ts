@@ -23,6 +23,8 @@ export type Body = Uint8Array | { readonly file: string; readonly size: number; 
 export interface Store {
   /** Where it is, for messages: a path or `gs://bucket/prefix`. Holds no credentials. */
   readonly uri: string;
+  /** A local folder whose finished files become objects without a copy, where there is such a folder. */
+  readonly spool?: string;
   /**
    * Creates the object if the name is free; 'exists' when it is taken, and the caller decides what that means.
    * Resolves when the object is durable; never leaves a part of it under the name.

@@ -1,0 +1,129 @@
+// The few calls that the file store and the spool make, as a seam: tests count them, fail each of them once, and replay a
+// journal of them up to any point, as a power cut would leave the disk.
+
+import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
+
+/** Facts of a file. */
+export interface FileFacts {
+  readonly size: number;
+  readonly inode: bigint;
+  readonly modifiedNs: bigint;
+  readonly links: number;
+  readonly isFolder: boolean;
+}
+
+/** A file open for writing. */
+export interface WritableFile {
+  /** Writes all of the bytes at the offset. */
+  write(bytes: Uint8Array, offset: number): Promise<void>;
+  /** Makes the file's bytes durable. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Files and folders by absolute path. Errors are Node's system errors. */
+export interface FileSystem {
+  /** Opens a file for writing; `create` fails where it exists. */
+  open(path: string, mode: "create" | "update"): Promise<WritableFile>;
+  read(path: string, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array>;
+  link(from: string, to: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  unlink(path: string): Promise<void>;
+  /** Creates the folder and its parents; the topmost one that was new, or undefined. */
+  makeFolder(path: string): Promise<string | undefined>;
+  /** Makes the folder's entries durable. */
+  syncFolder(path: string): Promise<void>;
+  /** Names in a folder, with a slash after those of folders; empty where there is none. */
+  list(path: string): Promise<string[]>;
+  /** Null where there is nothing by that name. */
+  stat(path: string): Promise<FileFacts | null>;
+}
+
+/** The real one. */
+export const nodeFileSystem: FileSystem = {
+  async open(path, mode) {
+    return new NodeFile(await open(path, mode === "create" ? "wx+" : "r+"));
+  },
+  async read(path, range) {
+    const file = await open(path, "r");
+    try {
+      const start = range?.start ?? 0;
+      const end = range?.end ?? (await file.stat()).size;
+      const bytes = new Uint8Array(end - start);
+      let done = 0;
+      while (done < bytes.length) {
+        const { bytesRead } = await file.read(bytes, done, bytes.length - done, start + done);
+        if (bytesRead === 0) return bytes.subarray(0, done);
+        done += bytesRead;
+      }
+      return bytes;
+    } finally {
+      await file.close();
+    }
+  },
+  link,
+  rename,
+  unlink,
+  makeFolder: (path) => mkdir(path, { recursive: true }),
+  async syncFolder(path) {
+    const folder = await open(path, "r");
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  },
+  async list(path) {
+    try {
+      const entries = await readdir(path, { withFileTypes: true });
+      return entries.map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name));
+    } catch (error) {
+      if (isMissing(error)) return [];
+      throw error;
+    }
+  },
+  async stat(path) {
+    try {
+      const s = await stat(path, { bigint: true });
+      return {
+        size: Number(s.size),
+        inode: s.ino,
+        modifiedNs: s.mtimeNs,
+        links: Number(s.nlink),
+        isFolder: s.isDirectory(),
+      };
+    } catch (error) {
+      if (isMissing(error)) return null;
+      throw error;
+    }
+  },
+};
+
+/** Whether a system error says that there is nothing by that name. */
+export function isMissing(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return code === "ENOENT" || code === "ENOTDIR";
+}
+
+class NodeFile implements WritableFile {
+  readonly #file: FileHandle;
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  async write(bytes: Uint8Array, offset: number): Promise<void> {
+    let done = 0;
+    while (done < bytes.length) {
+      done += (await this.#file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
+    }
+  }
+
+  async sync(): Promise<void> {
+    await this.#file.sync();
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+}

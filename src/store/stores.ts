@@ -1,0 +1,16 @@
+// The registry of stores: one line a kind. A kind that is not built is refused, never taken for a local path.
+
+import { SluiceError } from "../base/errors.js";
+import { FileStore } from "./file.js";
+import type { Store } from "./store.js";
+
+/** Opens the store that a URI or path names. @throws SluiceError `config` for a kind that is not in this version. */
+export function openStore(uri: string): Store {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(uri)?.[1]?.toLowerCase();
+  if (scheme === undefined) return new FileStore(uri);
+  throw new SluiceError("config", `${scheme}:// stores are not in this version`, {
+    found: uri,
+    expected: "a local or shared folder",
+    fix: "Name a folder with --output, and copy the run afterwards.",
+  });
+}

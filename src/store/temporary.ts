@@ -1,0 +1,44 @@
+// Temporary files of a run's `.tmp/`: their names say which process made them, so that a later start can tell those of the
+// dead from those in use.
+
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { isAlive, ownProcess, type ProcessIdentity } from "../base/process-identity.js";
+import type { FileSystem } from "./file-system.js";
+
+const NAME = /^([0-9a-f-]+)_(\d+)_(\d+)_(\d+)_[0-9a-f]+(\..*)?$/;
+/** Files of other machines (a shared disk) are left alone for this long. */
+const FOREIGN_MS = 7 * 24 * 3600 * 1000;
+
+/** A new name: boot, pid namespace, pid, process start, random. */
+export function temporaryName(): string {
+  const me = ownProcess();
+  const owner = me ? [me.boot, me.namespace.replace(/\D/g, "") || "0", me.pid, me.start] : ["0", "0", process.pid, "0"];
+  return `${owner.join("_")}_${randomBytes(8).toString("hex")}`;
+}
+
+/** Removes what dead processes left in a folder of temporary files. @returns how many files. */
+export async function cleanTemporaries(folder: string, fs: FileSystem): Promise<number> {
+  let removed = 0;
+  for (const name of await fs.list(folder)) {
+    const match = NAME.exec(name);
+    if (!match || !(await isAbandoned(join(folder, name), ownerOf(match), fs))) continue;
+    await fs.unlink(join(folder, name)).catch(() => {}); // Another start was quicker.
+    removed += 1;
+  }
+  return removed;
+}
+
+async function isAbandoned(path: string, owner: ProcessIdentity | null, fs: FileSystem): Promise<boolean> {
+  const alive = owner ? isAlive(owner) : undefined;
+  if (alive !== undefined) return !alive;
+  const facts = await fs.stat(path);
+  return facts !== null && Date.now() - Number(facts.modifiedNs / 1_000_000n) > FOREIGN_MS;
+}
+
+function ownerOf(match: RegExpExecArray): ProcessIdentity | null {
+  const me = ownProcess();
+  const [, boot = "", namespace = "", pid = "", start = ""] = match;
+  if (!me || me.namespace.replace(/\D/g, "") !== namespace) return null;
+  return { boot, namespace: me.namespace, pid: Number(pid), start };
+}
