@@ -22,3 +22,43 @@ export interface Batch {
   /** The longest sample's length in tokens. */
   readonly length: number;
 }
+
+/** What a batch costs besides its tokens, in tokens: starting an engine on one more batch is not free. */
+const BATCH_COST = 48;
+
+/**
+ * Cuts the samples, sorted by length, into batches so that the tokens computed (padding included) and a small cost for each
+ * batch are least: exact, by dynamic programming over the cuts. The longest batch comes first, so that memory peaks early.
+ * @param lengths tokens of each sample, all at least 1.
+ */
+export function batchesOf(lengths: readonly number[], limits: BatchLimits): Batch[] {
+  const order = lengths.map((_, i) => i).sort((a, b) => (lengths[b] ?? 0) - (lengths[a] ?? 0) || a - b);
+  const count = order.length;
+  /** Least cost of the samples from i on (in order), and how many the first batch then takes. */
+  const cost = new Float64Array(count + 1);
+  const take = new Int32Array(count + 1);
+  for (let i = count - 1; i >= 0; i--) {
+    const length = lengths[order[i] ?? 0] ?? 0;
+    cost[i] = Number.POSITIVE_INFINITY;
+    for (let n = 1; i + n <= count && (n === 1 || fits(n, length, limits)); n++) {
+      const total = n * length + BATCH_COST + (cost[i + n] ?? 0);
+      if (total < (cost[i] ?? 0)) {
+        cost[i] = total;
+        take[i] = n;
+      }
+    }
+  }
+  const batches: Batch[] = [];
+  for (let i = 0; i < count; i += take[i] ?? 1) {
+    const samples = order.slice(i, i + (take[i] ?? 1));
+    batches.push({ samples: samples.sort((a, b) => a - b), length: lengths[order[i] ?? 0] ?? 0 });
+  }
+  return batches;
+}
+
+/** Whether so many samples of that length stay within the limits. */
+function fits(samples: number, length: number, limits: BatchLimits): boolean {
+  const tokens = samples * length;
+  const bytes = tokens * limits.bytesPerToken + tokens * length * limits.bytesPerPair;
+  return samples <= limits.maxSamples && tokens <= limits.maxTokens && bytes <= limits.maxBytes;
+}

@@ -1,0 +1,4 @@
+import { describeEngine } from "./engine.suite.js";
+import { referenceEngine } from "./reference.js";
+
+describeEngine(referenceEngine());

@@ -1,0 +1,123 @@
+// Checksums of a finished file in one sequential pass, in a thread of its own: native code does the arithmetic, and the
+// worker's main thread is free for its heartbeat.
+
+import { createHash } from "node:crypto";
+import { open } from "node:fs/promises";
+import { Worker } from "node:worker_threads";
+import { crc32c } from "@node-rs/crc32";
+import { entryPoint } from "../base/entry.js";
+import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
+
+const PIECE_BYTES = 4 << 20;
+
+/** A range of a file, in bytes. */
+export interface FileRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What a pass over a file gives. CRC32Cs as eight hexadecimal digits. */
+export interface FileHash {
+  readonly size: number;
+  readonly sha256: string;
+  readonly crc32c: string;
+  /** Of each range asked for, in their order. */
+  readonly tensors: readonly string[];
+}
+
+/** Hashes a file in place. @param ranges ascending and not overlapping. */
+export async function hashFile(path: string, ranges: readonly FileRange[]): Promise<FileHash> {
+  const sha = createHash("sha256");
+  const sums = ranges.map(() => 0);
+  let whole = 0;
+  let size = 0;
+  let first = 0;
+  const file = await open(path, "r");
+  try {
+    const buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, PIECE_BYTES, size);
+      if (bytesRead === 0) break;
+      const piece = buffer.subarray(0, bytesRead);
+      sha.update(piece);
+      whole = crc32c(piece, whole);
+      const end = size + bytesRead;
+      for (let i = first; i < ranges.length; i++) {
+        const { offset, length } = ranges[i] ?? { offset: end, length: 0 };
+        if (offset >= end) break;
+        const part = piece.subarray(Math.max(0, offset - size), Math.min(bytesRead, offset + length - size));
+        if (offset + length > size && part.length > 0) sums[i] = crc32c(part, sums[i]);
+        if (offset + length <= end) first = i + 1;
+      }
+      size = end;
+    }
+  } finally {
+    await file.close();
+  }
+  return { size, sha256: sha.digest("hex"), crc32c: formatHex(whole), tensors: sums.map(formatHex) };
+}
+
+/** Messages between {@link Hasher} and its thread. */
+export type HashRequest = { readonly id: number; readonly path: string; readonly ranges: readonly FileRange[] };
+export type HashReply = { readonly id: number } & ({ readonly hash: FileHash } | { readonly error: PlainError });
+
+/** Hashes files in a thread that starts with the first. */
+export class Hasher {
+  #thread: Worker | undefined;
+  #next = 0;
+  readonly #waiting = new Map<number, { resolve(hash: FileHash): void; reject(error: Error): void }>();
+
+  /** @throws the system error of reading the file. */
+  hash(path: string, ranges: readonly FileRange[], signal?: AbortSignal): Promise<FileHash> {
+    signal?.throwIfAborted();
+    const thread = this.#start();
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+      thread.ref();
+      const plain = ranges.map(({ offset, length }) => ({ offset, length }));
+      thread.postMessage({ id, path, ranges: plain } satisfies HashRequest);
+    });
+  }
+
+  /** Ends the thread; what is under way rejects. */
+  async close(): Promise<void> {
+    await this.#thread?.terminate();
+    this.#thread = undefined;
+  }
+
+  #start(): Worker {
+    if (this.#thread) return this.#thread;
+    const thread = new Worker(entryPoint(import.meta.url, "./hash-thread.js"));
+    thread.on("message", (reply: HashReply) => {
+      const waiting = this.#waiting.get(reply.id);
+      this.#waiting.delete(reply.id);
+      if (this.#waiting.size === 0) thread.unref();
+      if ("hash" in reply) waiting?.resolve(reply.hash);
+      else waiting?.reject(reviveError(reply.error));
+    });
+    const fail = (error: Error) => {
+      for (const { reject } of this.#waiting.values()) reject(error);
+      this.#waiting.clear();
+    };
+    thread.on("error", fail);
+    thread.on("exit", () => fail(new Error("the hashing thread ended")));
+    thread.unref();
+    this.#thread = thread;
+    return thread;
+  }
+}
+
+/** Runs one request; for the thread. */
+export async function answerHash({ id, path, ranges }: HashRequest): Promise<HashReply> {
+  try {
+    return { id, hash: await hashFile(path, ranges) };
+  } catch (error) {
+    return { id, error: flattenError(error) };
+  }
+}
+
+function formatHex(value: number): string {
+  return value.toString(16).padStart(8, "0");
+}

@@ -1,0 +1,78 @@
+// The layout of existing Python pipelines: gzip of a pickle of {layer: [{"sample_idx", "activation", "shape",
+// "text_preview"}]}. The pickle is laid out like any shard, every offset known beforehand; only its rows come from the
+// engine. Nothing is ever unpickled here.
+
+import { createReadStream, createWriteStream } from "node:fs";
+import { Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createDeflateRaw } from "node:zlib";
+import { crc32 } from "@node-rs/crc32";
+import { elementsOf } from "../base/dtype.js";
+import { SluiceError } from "../base/errors.js";
+import type { ShardContents, ShardFormat, ShardLayout } from "./format.js";
+import { PickleWriter } from "./pickle.js";
+
+/** `--format pkl.gz`: one hook, float32 (or float16) arrays that plain Python with numpy reads. */
+export const pickleFormat: ShardFormat = {
+  name: "pkl.gz",
+  extension: ".pkl.gz",
+  storedDType: (dtype) => (dtype === "bfloat16" ? "float32" : dtype),
+  layout: layOut,
+  compress: compressFile,
+};
+
+function layOut(contents: ShardContents): ShardLayout {
+  const { activations, rowOffsets } = contents;
+  const hooks = new Set(activations.map(({ name }) => name.replace(/^blocks\.\d+\./, "")));
+  if (hooks.size > 1) {
+    throw new SluiceError("usage", "--format pkl.gz holds one hook", { found: [...hooks].join(", "), expected: "one name in --hooks", fix: "Use --format safetensors." });
+  }
+  const samples = rowOffsets.length - 1;
+  const places = new Float64Array(activations.length * samples);
+  const pickle = new PickleWriter();
+  pickle.startDict();
+  for (const [a, { layer, dtype, rowShape }] of activations.entries()) {
+    pickle.int(layer);
+    pickle.startList();
+    for (let s = 0; s < samples; s++) {
+      const shape = [(rowOffsets[s + 1] ?? 0) - (rowOffsets[s] ?? 0), elementsOf(rowShape)];
+      pickle.startDict();
+      pickle.text("sample_idx");
+      pickle.int(Number(contents.sampleIds[s] ?? 0n));
+      pickle.text("activation");
+      places[a * samples + s] = pickle.array(shape, dtype === "float16" ? "<f2" : "<f4");
+      pickle.text("shape");
+      pickle.tuple(shape);
+      pickle.text("text_preview");
+      pickle.text(contents.previews[s] ?? "");
+      pickle.endDict();
+    }
+    pickle.endList();
+  }
+  pickle.endDict();
+  return { ...pickle.finish(), tensors: [], places };
+}
+
+/** gzip (RFC 1952) with a comment and without a time, so that equal input gives equal output. Runs in libuv's threads. */
+async function compressFile(laidOut: string, target: string, comment: string, signal?: AbortSignal): Promise<void> {
+  let sum = 0;
+  let size = 0;
+  const count = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      sum = crc32(chunk, sum);
+      size += chunk.length;
+      done(null, chunk);
+    },
+  });
+  const header = Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff]), Buffer.from(`${comment}\0`, "latin1")]);
+  const out = createWriteStream(target, { flags: "wx" });
+  out.write(header);
+  await pipeline(createReadStream(laidOut, { highWaterMark: 1 << 20 }), count, createDeflateRaw({ level: 1 }), out, { signal, end: false });
+  const trailer = Buffer.alloc(8);
+  trailer.writeUInt32LE(sum >>> 0, 0);
+  trailer.writeUInt32LE(size % 2 ** 32, 4);
+  await new Promise<void>((resolve, reject) => {
+    out.on("error", reject);
+    out.end(trailer, () => resolve());
+  });
+}
