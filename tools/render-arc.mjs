@@ -15,7 +15,12 @@ for (const [record, line] of text.trim().split("\n").entries()) {
   if ("reason" in task) throw new Error(`${value.id}: ${task.reason}`);
   for (let variant = 0; variant < variants; variant++) {
     const changed = transformTask(task, arcTransform(42, record, variant));
-    const rendered = { id: value.id, variant, prompt: renderArcPrompt(changed), solved: renderArcSolved(changed) };
+    const rendered = {
+      id: value.id,
+      variant,
+      prompt: renderArcPrompt(changed),
+      solved: renderArcSolved(changed),
+    };
     process.stdout.write(`${JSON.stringify(rendered)}\n`);
   }
 }

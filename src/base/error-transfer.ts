@@ -23,6 +23,7 @@ export function flattenError(error: unknown): PlainError {
 
 /** The error again: a {@link SluiceError} where it was one. */
 export function reviveError(plain: PlainError): Error {
-  if (plain.kind) return new SluiceError(plain.kind, plain.message, plain.values ? { values: plain.values } : {});
+  if (plain.kind)
+    return new SluiceError(plain.kind, plain.message, plain.values ? { values: plain.values } : {});
   return Object.assign(new Error(plain.message), plain.code === undefined ? {} : { code: plain.code });
 }

@@ -7,9 +7,29 @@ import { SluiceError } from "./errors.js";
 /** Longest header that is read. */
 export const MAX_HEADER_BYTES = 100_000_000;
 
-const BYTES: Readonly<Record<string, number>> = { F64: 8, F32: 4, BF16: 2, F16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1, F8_E4M3: 1, F8_E5M2: 1, U16: 2, U32: 4, U64: 8 };
+const BYTES: Readonly<Record<string, number>> = {
+  F64: 8,
+  F32: 4,
+  BF16: 2,
+  F16: 2,
+  I64: 8,
+  I32: 4,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  U16: 2,
+  U32: 4,
+  U64: 8,
+};
 const size = z.number().int().nonnegative();
-const tensorSchema = z.object({ dtype: z.string(), shape: z.array(size), data_offsets: z.tuple([size, size]) });
+const tensorSchema = z.object({
+  dtype: z.string(),
+  shape: z.array(size),
+  data_offsets: z.tuple([size, size]),
+});
 
 /** One tensor of a safetensors file. */
 export interface HeaderTensor {
@@ -34,7 +54,8 @@ export interface SafetensorsHeader {
 export function headerLength(prefix: Uint8Array, fileSize: number, where: string): number {
   const view = new DataView(prefix.buffer, prefix.byteOffset, prefix.byteLength);
   const length = prefix.length < 8 ? 0n : view.getBigUint64(0, true);
-  if (length >= 2n && length <= BigInt(MAX_HEADER_BYTES) && length + 8n <= BigInt(fileSize)) return Number(length);
+  if (length >= 2n && length <= BigInt(MAX_HEADER_BYTES) && length + 8n <= BigInt(fileSize))
+    return Number(length);
   throw new SluiceError("data", `${where} is no safetensors file, or is truncated`, {
     found: `a header of ${length} bytes in a file of ${fileSize}`,
     expected: `a header of at most ${Math.min(MAX_HEADER_BYTES, fileSize)} bytes`,
@@ -46,7 +67,8 @@ export function headerLength(prefix: Uint8Array, fileSize: number, where: string
  * @param json the bytes after the first 8. @throws SluiceError `data` naming the file and the tensor.
  */
 export function parseSafetensorsHeader(json: Uint8Array, fileSize: number, where: string): SafetensorsHeader {
-  const fail = (what: string, found?: unknown, expected?: string) => new SluiceError("data", `${where}: ${what}`, { found, expected });
+  const fail = (what: string, found?: unknown, expected?: string) =>
+    new SluiceError("data", `${where}: ${what}`, { found, expected });
   let raw: unknown;
   try {
     raw = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
@@ -70,8 +92,10 @@ export function parseSafetensorsHeader(json: Uint8Array, fileSize: number, where
     const width = BYTES[dtype];
     if (width === undefined) throw fail(`tensor ${name} has an unknown dtype`, dtype);
     const bytes = shape.reduce((product, n) => product * n, width);
-    if (!Number.isSafeInteger(bytes) || to - from !== bytes) throw fail(`tensor ${name} has the wrong size`, `${to - from} bytes`, `${bytes} bytes`);
-    if (dataStart + to > fileSize) throw fail(`truncated in tensor ${name}`, `${fileSize} bytes`, `at least ${dataStart + to}`);
+    if (!Number.isSafeInteger(bytes) || to - from !== bytes)
+      throw fail(`tensor ${name} has the wrong size`, `${to - from} bytes`, `${bytes} bytes`);
+    if (dataStart + to > fileSize)
+      throw fail(`truncated in tensor ${name}`, `${fileSize} bytes`, `at least ${dataStart + to}`);
     tensors.push({ name, dtype, shape, start: dataStart + from, end: dataStart + to });
   }
   tensors.sort((a, b) => a.start - b.start || a.end - b.end);

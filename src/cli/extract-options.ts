@@ -43,19 +43,31 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
   const shardSize = text("shardSize") ?? sizeInGigabytes(env.SHARD_SIZE_GB);
   const samplesPerShard = whole("--samples-per-shard", text("samplesPerShard"), 1, 65_536);
   if (flags.shardSize !== undefined && samplesPerShard !== undefined) {
-    throw new SluiceError("usage", "--shard-size and --samples-per-shard exclude each other", { fix: "Give one of them." });
+    throw new SluiceError("usage", "--shard-size and --samples-per-shard exclude each other", {
+      fix: "Give one of them.",
+    });
   }
   if (flags.batchTokens !== undefined && flags.batchSize !== undefined) {
-    throw new SluiceError("usage", "--batch-tokens and --batch-size exclude each other", { fix: "Give one of them." });
+    throw new SluiceError("usage", "--batch-tokens and --batch-size exclude each other", {
+      fix: "Give one of them.",
+    });
   }
   const prompt = parseChoice("--prompt", text("prompt") ?? "text", ["text", "arc"], ["chat"]);
   const augment = whole("--augment", text("augment"), 1, 1024) ?? 1;
   if (augment > 1 && prompt !== "arc") {
-    throw new SluiceError("usage", "--augment makes variants of ARC tasks", { found: `--prompt ${prompt}`, expected: "--prompt arc" });
+    throw new SluiceError("usage", "--augment makes variants of ARC tasks", {
+      found: `--prompt ${prompt}`,
+      expected: "--prompt arc",
+    });
   }
   const positions = text("positions") ?? "all";
   const chosen = text("tooLong");
-  const tooLong = parseChoice("--too-long", chosen ?? defaultTooLong(prompt, positions), ["cut", "cut-left", "skip"], ["window"]);
+  const tooLong = parseChoice(
+    "--too-long",
+    chosen ?? defaultTooLong(prompt, positions),
+    ["cut", "cut-left", "skip"],
+    ["window"],
+  );
   if (tooLong === "cut" && countsFromEnd(positions)) {
     throw new SluiceError("usage", "--too-long cut would move the positions that are counted from the end", {
       found: `--positions ${positions}`,
@@ -63,8 +75,16 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     });
   }
   return {
-    model: required("--model", text("model", "MODEL_PATH"), "a Hugging Face folder with config.json and *.safetensors"),
-    dataset: required("--dataset", text("dataset", "DATASET_DIR"), "a .jsonl or .txt file, or a folder made by `sluice streams`"),
+    model: required(
+      "--model",
+      text("model", "MODEL_PATH"),
+      "a Hugging Face folder with config.json and *.safetensors",
+    ),
+    dataset: required(
+      "--dataset",
+      text("dataset", "DATASET_DIR"),
+      "a .jsonl or .txt file, or a folder made by `sluice streams`",
+    ),
     output: resolveOutput(flags, env),
     workerId: resolveWorkerId(text("workerId"), env),
     steal: flags.steal !== false,
@@ -75,13 +95,17 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     dtype: parseChoice("--dtype", text("dtype") ?? "bfloat16", ["bfloat16", "float16", "float32"]),
     computeDType: resolveComputeDType(text("computeDtype") ?? "auto"),
     format: parseChoice("--format", text("format") ?? "safetensors", ["safetensors", "pkl.gz"]),
-    shardBytes: shardSize === undefined || samplesPerShard !== undefined ? undefined : parseBytes("--shard-size", shardSize),
+    shardBytes:
+      shardSize === undefined || samplesPerShard !== undefined
+        ? undefined
+        : parseBytes("--shard-size", shardSize),
     samplesPerShard,
     maxSeqLength: whole("--max-seq-length", text("maxSeqLength", "MAX_SEQ_LENGTH"), 1, 1_048_576) ?? 2048,
     tooLong,
     maxSamples: whole("--max-samples", text("maxSamples")),
     batchTokens: whole("--batch-tokens", text("batchTokens")) ?? 8192,
-    batchSize: flags.batchTokens === undefined ? whole("--batch-size", text("batchSize", "BATCH_SIZE")) : undefined,
+    batchSize:
+      flags.batchTokens === undefined ? whole("--batch-size", text("batchSize", "BATCH_SIZE")) : undefined,
     column: text("column") ?? "text",
     prompt,
     augment,
@@ -101,7 +125,11 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
 function resolveOutput(flags: Flags, env: Environment): string {
   if (typeof flags.output === "string") return flags.output;
   if (env.UPLOAD_TO_GCS !== undefined && parseSwitch("UPLOAD_TO_GCS", env.UPLOAD_TO_GCS)) {
-    const bucket = required("GCS_BUCKET", env.GCS_BUCKET || undefined, "the bucket that UPLOAD_TO_GCS=true asks for");
+    const bucket = required(
+      "GCS_BUCKET",
+      env.GCS_BUCKET || undefined,
+      "the bucket that UPLOAD_TO_GCS=true asks for",
+    );
     return `gs://${join(bucket.replace(/^gs:\/\//, ""), env.GCS_PREFIX || "activations")}`;
   }
   return required("--output", env.OUTPUT_DIR || undefined, "the folder where the run is to live");

@@ -1,15 +1,17 @@
-#!/usr/bin/env node
 // The program `sluice`: parses, calls, prints. Results go to stdout, messages to stderr; an error becomes one clear
 // message and the exit code of its kind, never a stack trace (that is --debug).
 
 import { Command, CommanderError } from "commander";
 import { EXIT_CODES, isSluiceError, messageOf } from "../base/errors.js";
-import { registerCommands } from "./commands.js";
+import { isLater, registerCommands } from "./commands.js";
+import { notInThisVersion } from "./values.js";
 
 /** The whole command line, for the program and for the test that holds its help texts. */
 export function buildProgram(): Command {
   const program = new Command("sluice")
-    .description("Run prompts through a language model and store every layer's activations: each sample exactly once.")
+    .description(
+      "Run prompts through a language model and store every layer's activations: each sample exactly once.",
+    )
     .option("--debug", "show stack traces")
     .showHelpAfterError("(see --help)")
     .exitOverride()
@@ -31,6 +33,7 @@ export function normaliseArguments(args: readonly string[]): string[] {
 /** Runs one command line. @returns the exit code. */
 export async function runProgram(args: readonly string[]): Promise<number> {
   try {
+    if (isLater(args[0])) throw notInThisVersion(`sluice ${args[0]}`);
     await buildProgram().parseAsync(normaliseArguments(args), { from: "user" });
     return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (error) {

@@ -28,7 +28,10 @@ export function formatSeconds(seconds: number): string {
 }
 
 /** Columns aligned by their widest cell; numbers to the right. */
-export function formatTable(header: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+export function formatTable(
+  header: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+): string {
   const cells = rows.map((row) => row.map((cell) => (typeof cell === "number" ? formatCount(cell) : cell)));
   const numeric = header.map((_, c) => rows.length > 0 && rows.every((row) => typeof row[c] === "number"));
   const widths = header.map((title, c) => Math.max(title.length, ...cells.map((row) => row[c]?.length ?? 0)));
@@ -47,7 +50,11 @@ export function formatBar(share: number): string {
 }
 
 /** Marks text on a terminal that shows colours. */
-export function paint(text: string, colour: "green" | "red" | "yellow" | "bold", stream: NodeJS.WriteStream = process.stdout): string {
+export function paint(
+  text: string,
+  colour: "green" | "red" | "yellow" | "bold",
+  stream: NodeJS.WriteStream = process.stdout,
+): string {
   if (!stream.isTTY || process.env.NO_COLOR) return text;
   const code = { green: 32, red: 31, yellow: 33, bold: 1 }[colour];
   return `\u001b[${code}m${text}\u001b[0m`;

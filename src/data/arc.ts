@@ -50,7 +50,8 @@ export function parseArcTask(value: unknown): ArcTask | { readonly reason: strin
  */
 export function renderArcPrompt(task: ArcTask): string {
   const shown = task.shown.map(
-    (pair, i) => `Pair ${i + 1}\nInput ${renderGrid(pair.input)}Output ${pair.output ? renderGrid(pair.output) : ""}`,
+    (pair, i) =>
+      `Pair ${i + 1}\nInput ${renderGrid(pair.input)}Output ${pair.output ? renderGrid(pair.output) : ""}`,
   );
   return `${shown.join("")}Test\nInput ${renderGrid(task.test.input)}Output`;
 }
@@ -66,7 +67,9 @@ export function renderGrid(grid: Grid): string {
   return `${grid.length}x${grid[0]?.length ?? 0}\n${rows.join("")}`;
 }
 
-function pairsOf(value: Readonly<Record<string, unknown>>): { pairs: ArcPair[] } | { readonly reason: string } {
+function pairsOf(
+  value: Readonly<Record<string, unknown>>,
+): { pairs: ArcPair[] } | { readonly reason: string } {
   const raw: unknown[] = [];
   if (Array.isArray(value.train) && Array.isArray(value.test)) {
     raw.push(...value.train, value.test[0]);
@@ -83,7 +86,10 @@ function pairsOf(value: Readonly<Record<string, unknown>>): { pairs: ArcPair[] }
     if (!isObject(pair)) return { reason: `pair ${i + 1} is not an object` };
     const input = checkGrid(pair.input, `the input of pair ${i + 1}`);
     if (typeof input === "string") return { reason: input };
-    const output = pair.output === undefined || pair.output === null ? null : checkGrid(pair.output, `the output of pair ${i + 1}`);
+    const output =
+      pair.output === undefined || pair.output === null
+        ? null
+        : checkGrid(pair.output, `the output of pair ${i + 1}`);
     if (typeof output === "string") return { reason: output };
     pairs.push({ input, output });
   }
@@ -92,7 +98,8 @@ function pairsOf(value: Readonly<Record<string, unknown>>): { pairs: ArcPair[] }
 
 /** The grid, or in words what is wrong with it. */
 function checkGrid(value: unknown, what: string): Grid | string {
-  if (!Array.isArray(value) || value.length < 1 || value.length > 30) return `${what} does not have 1 to 30 rows`;
+  if (!Array.isArray(value) || value.length < 1 || value.length > 30)
+    return `${what} does not have 1 to 30 rows`;
   const width: unknown = Array.isArray(value[0]) ? value[0].length : 0;
   const grid: number[][] = [];
   for (const row of value) {

@@ -24,7 +24,10 @@ export function arcTransform(seed: number, record: number, variant: number): Arc
 
 /** The task with every grid transformed. */
 export function transformTask(task: ArcTask, transform: ArcTransform): ArcTask {
-  return { shown: task.shown.map((pair) => transformPair(pair, transform)), test: transformPair(task.test, transform) };
+  return {
+    shown: task.shown.map((pair) => transformPair(pair, transform)),
+    test: transformPair(task.test, transform),
+  };
 }
 
 /** The grid moved by the symmetry and recoloured; a bijection on grids. */

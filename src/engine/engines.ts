@@ -20,5 +20,8 @@ const ENGINES: Readonly<Record<string, (options: EngineOptions) => Engine>> = {
 export function createEngine(name: string, options: EngineOptions): Engine {
   const make = ENGINES[name];
   if (make) return make(options);
-  throw new SluiceError("usage", "there is no such engine", { found: name, expected: Object.keys(ENGINES).join(", ") });
+  throw new SluiceError("usage", "there is no such engine", {
+    found: name,
+    expected: Object.keys(ENGINES).join(", "),
+  });
 }

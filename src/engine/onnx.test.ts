@@ -31,18 +31,32 @@ describe("planted bugs are seen against PyTorch's numbers", () => {
   }
 
   it("epsilon", async () => {
-    expect(await errorWith("llama2-all-heads", (c) => Object.assign(c, { rms_norm_eps: 1e-6 }))).toBeGreaterThan(1e-3);
-    expect(await errorWith("gpt2", (c) => Object.assign(c, { layer_norm_epsilon: 1e-6 }))).toBeGreaterThan(1e-3);
+    expect(
+      await errorWith("llama2-all-heads", (c) => Object.assign(c, { rms_norm_eps: 1e-6 })),
+    ).toBeGreaterThan(1e-3);
+    expect(await errorWith("gpt2", (c) => Object.assign(c, { layer_norm_epsilon: 1e-6 }))).toBeGreaterThan(
+      1e-3,
+    );
   });
 
   it("the rope base, and its scaling", async () => {
-    expect(await errorWith("qwen2-one-kv-head", (c) => Object.assign(c, { rope_theta: 11_000 }))).toBeGreaterThan(1e-3);
-    expect(await errorWith("llama3-scaled", (c) => Object.assign(c, { rope_parameters: { rope_type: "default", rope_theta: 10_000 } }))).toBeGreaterThan(1e-3);
+    expect(
+      await errorWith("qwen2-one-kv-head", (c) => Object.assign(c, { rope_theta: 11_000 })),
+    ).toBeGreaterThan(1e-3);
+    expect(
+      await errorWith("llama3-scaled", (c) =>
+        Object.assign(c, { rope_parameters: { rope_type: "default", rope_theta: 10_000 } }),
+      ),
+    ).toBeGreaterThan(1e-3);
   });
 
   it("a missing bias", async () => {
-    expect(await errorWith("llama-head-dim", (c) => Object.assign(c, { attention_bias: false }))).toBeGreaterThan(1e-3);
-    expect(await errorWith("llama-head-dim", (c) => Object.assign(c, { mlp_bias: false }))).toBeGreaterThan(1e-3);
+    expect(
+      await errorWith("llama-head-dim", (c) => Object.assign(c, { attention_bias: false })),
+    ).toBeGreaterThan(1e-3);
+    expect(await errorWith("llama-head-dim", (c) => Object.assign(c, { mlp_bias: false }))).toBeGreaterThan(
+      1e-3,
+    );
   });
 
   it("a mask that is off by one: the last token sees what the row before it sees", async () => {
@@ -50,7 +64,8 @@ describe("planted bugs are seen against PyTorch's numbers", () => {
     const ids = fixture.cases[0]?.samples[0] ?? [];
     const model = await loadAll(engine, await openModel(fixture.folder));
     const seen = (await runTaps(model, batchOf([ids]))).get("blocks.1.hook_resid_post") ?? new Float32Array();
-    const shorter = (await runTaps(model, batchOf([ids.slice(1)]))).get("blocks.1.hook_resid_post") ?? new Float32Array();
+    const shorter =
+      (await runTaps(model, batchOf([ids.slice(1)]))).get("blocks.1.hook_resid_post") ?? new Float32Array();
     const width = seen.length / ids.length;
     const difference = seen.subarray(-width).map((v, i) => Math.abs(v - (shorter.subarray(-width)[i] ?? 0)));
     expect(Math.max(...difference) / Math.max(...seen.map(Math.abs))).toBeGreaterThan(1e-3);
@@ -65,7 +80,9 @@ describe("bfloat16 taps", () => {
     const batch = batchOf(fixture.cases[1]?.samples ?? []);
     const taps = ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"];
     const [wide, narrow] = await Promise.all(
-      (["float32", "bfloat16"] as const).map(async (tapDType) => engine.load(buildGraph(checkpoint, { taps, selection: "rows", tapDType }), checkpoint.weights)),
+      (["float32", "bfloat16"] as const).map(async (tapDType) =>
+        engine.load(buildGraph(checkpoint, { taps, selection: "rows", tapDType }), checkpoint.weights),
+      ),
     );
     const [exact, rounded] = [await wide?.run(batch), await narrow?.run(batch)];
     for (const i of [0, 1]) {

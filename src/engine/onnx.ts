@@ -75,14 +75,20 @@ class OnnxSession implements LoadedModel {
     const { samples, length } = batch;
     const isMean = this.#selection === "mean";
     const weights = isMean ? meanWeights(batch) : maxWeights(batch);
-    return { weights: new ort.Tensor("float32", weights, isMean ? [samples, 1, length] : [samples, length, 1]) };
+    return {
+      weights: new ort.Tensor("float32", weights, isMean ? [samples, 1, length] : [samples, length, 1]),
+    };
   }
 }
 
 function describeOutput(name: string, tensor: ort.Tensor | undefined): TapOutput {
   const [rows, width] = tensor?.dims ?? [];
   const data = tensor?.data;
-  if (rows === undefined || width === undefined || !(data instanceof Float32Array || data instanceof Uint16Array)) {
+  if (
+    rows === undefined ||
+    width === undefined ||
+    !(data instanceof Float32Array || data instanceof Uint16Array)
+  ) {
     throw new Error(`ONNX Runtime gave no usable output ${name}`);
   }
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
@@ -107,7 +113,10 @@ function maxWeights({ samples, length, rows }: TokenBatch): Float32Array {
 function readIsaFlags(): string {
   try {
     const flags = /^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1]?.split(/\s+/) ?? [];
-    return flags.filter((flag) => /^(avx|fma|f16c|amx)/.test(flag)).sort().join(" ");
+    return flags
+      .filter((flag) => /^(avx|fma|f16c|amx)/.test(flag))
+      .sort()
+      .join(" ");
   } catch {
     return process.arch;
   }

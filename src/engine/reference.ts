@@ -40,11 +40,18 @@ function interpret(graph: Graph, parameter: (name: string) => Row, batch: TokenB
 }
 
 /** The rows of one node: one for each token of the batch (padding included), selected row, or sample. */
-function compute(node: GraphNode, values: readonly Row[][], parameter: (name: string) => Row, batch: TokenBatch): Row[] {
+function compute(
+  node: GraphNode,
+  values: readonly Row[][],
+  parameter: (name: string) => Row,
+  batch: TokenBatch,
+): Row[] {
   const at = (id: number) => values[id] ?? [];
   switch (node.op) {
     case "embed":
-      return Array.from(batch.tokens, (token) => parameter(node.weight).slice(token * node.width, (token + 1) * node.width));
+      return Array.from(batch.tokens, (token) =>
+        parameter(node.weight).slice(token * node.width, (token + 1) * node.width),
+      );
     case "embedPositions":
       return Array.from(batch.tokens, (_, i) => {
         const position = i % batch.length;
@@ -67,7 +74,9 @@ function compute(node: GraphNode, values: readonly Row[][], parameter: (name: st
       return at(node.x).map((x) => {
         const mean = x.reduce((sum, v) => sum + v, 0) / x.length;
         const variance = x.reduce((sum, v) => sum + (v - mean) ** 2, 0) / x.length;
-        return x.map((v, i) => ((v - mean) / Math.sqrt(variance + node.epsilon)) * get(weight, i) + get(bias, i));
+        return x.map(
+          (v, i) => ((v - mean) / Math.sqrt(variance + node.epsilon)) * get(weight, i) + get(bias, i),
+        );
       });
     }
     case "rope":
@@ -96,7 +105,8 @@ function linear(x: Row, weight: Row, bias: Row | null, out: number, inputMajor: 
   const y = new Float64Array(out);
   for (let o = 0; o < out; o++) {
     let sum = bias === null ? 0 : get(bias, o);
-    for (let i = 0; i < x.length; i++) sum += get(x, i) * get(weight, inputMajor ? i * out + o : o * x.length + i);
+    for (let i = 0; i < x.length; i++)
+      sum += get(x, i) * get(weight, inputMajor ? i * out + o : o * x.length + i);
     y[o] = sum;
   }
   return y;
@@ -117,7 +127,13 @@ function rotate(x: Row, position: number, heads: number, frequencies: readonly n
   return y;
 }
 
-function attend(node: GraphNode & { op: "attention" }, q: readonly Row[], k: readonly Row[], v: readonly Row[], batch: TokenBatch): Row[] {
+function attend(
+  node: GraphNode & { op: "attention" },
+  q: readonly Row[],
+  k: readonly Row[],
+  v: readonly Row[],
+  batch: TokenBatch,
+): Row[] {
   const headWidth = node.width / node.heads;
   return q.map((query, row) => {
     const start = row - (row % batch.length);
@@ -135,7 +151,8 @@ function attend(node: GraphNode & { op: "attention" }, q: readonly Row[], k: rea
       const total = weights.reduce((a, b) => a + b);
       for (const [past, weight] of weights.entries()) {
         for (let i = 0; i < headWidth; i++) {
-          result[h * headWidth + i] = get(result, h * headWidth + i) + (weight / total) * get(v[start + past], kv + i);
+          result[h * headWidth + i] =
+            get(result, h * headWidth + i) + (weight / total) * get(v[start + past], kv + i);
         }
       }
     }
@@ -170,7 +187,9 @@ function erf(x: number): number {
 
 function reduce(x: readonly Row[], kind: "mean" | "max", width: number, batch: TokenBatch): Row[] {
   return Array.from({ length: batch.samples }, (_, sample) => {
-    const rows = [...batch.rows].filter((row) => Math.floor(row / batch.length) === sample).map((row) => x[row] ?? new Float64Array(width));
+    const rows = [...batch.rows]
+      .filter((row) => Math.floor(row / batch.length) === sample)
+      .map((row) => x[row] ?? new Float64Array(width));
     return new Float64Array(width).map((_, i) => {
       const column = rows.map((row) => get(row, i));
       return kind === "max" ? Math.max(...column) : column.reduce((a, b) => a + b, 0) / column.length;
@@ -182,7 +201,13 @@ function describe(node: GraphNode & { op: "tap" }, rows: readonly Row[]): TapOut
   const values = new Float32Array(rows.length * node.width);
   for (const [r, row] of rows.entries()) values.set(row, r * node.width);
   const stored = node.dtype === "bfloat16" ? encodeBfloat16(values) : values;
-  return { name: node.name, rows: rows.length, width: node.width, dtype: node.dtype, data: new Uint8Array(stored.buffer) };
+  return {
+    name: node.name,
+    rows: rows.length,
+    width: node.width,
+    dtype: node.dtype,
+    data: new Uint8Array(stored.buffer),
+  };
 }
 
 function readParameter(weights: Weights, name: string): Row {

@@ -44,7 +44,12 @@ export class GraphBuilder {
   }
 
   /** A linear layer of the given output width. */
-  linear(x: ValueId, weight: string, out: number, options: { bias?: string | null; inputMajor?: boolean } = {}): ValueId {
+  linear(
+    x: ValueId,
+    weight: string,
+    out: number,
+    options: { bias?: string | null; inputMajor?: boolean } = {},
+  ): ValueId {
     const { bias = null, inputMajor = false } = options;
     const width = this.#node(x).width;
     this.#expect(weight, inputMajor ? [width, out] : [out, width]);
@@ -68,16 +73,27 @@ export class GraphBuilder {
   /** Turns each of the heads by its position. @param frequencies radians a position, one a pair of elements. */
   rope(x: ValueId, heads: number, frequencies: readonly number[]): ValueId {
     const { width } = this.#node(x);
-    this.#require(width % heads === 0 && 2 * frequencies.length <= width / heads, `rope: ${frequencies.length} frequencies do not fit ${heads} heads of ${width}`);
+    this.#require(
+      width % heads === 0 && 2 * frequencies.length <= width / heads,
+      `rope: ${frequencies.length} frequencies do not fit ${heads} heads of ${width}`,
+    );
     return this.#push({ op: "rope", x, heads, frequencies }, width);
   }
 
   /** Causal attention; q is heads x d wide, k and v are kvHeads x d. */
-  attention(q: ValueId, k: ValueId, v: ValueId, shape: { heads: number; kvHeads: number; scale: number }): ValueId {
+  attention(
+    q: ValueId,
+    k: ValueId,
+    v: ValueId,
+    shape: { heads: number; kvHeads: number; scale: number },
+  ): ValueId {
     const { heads, kvHeads, scale } = shape;
     const [wq, wk, wv] = [this.#node(q).width, this.#node(k).width, this.#node(v).width];
     const fits = wq % heads === 0 && heads % kvHeads === 0 && wk === (wq / heads) * kvHeads && wv === wk;
-    this.#require(fits, `attention: widths ${wq}, ${wk}, ${wv} do not fit ${heads} heads and ${kvHeads} key-value heads`);
+    this.#require(
+      fits,
+      `attention: widths ${wq}, ${wk}, ${wv} do not fit ${heads} heads and ${kvHeads} key-value heads`,
+    );
     return this.#push({ op: "attention", q, k, v, heads, kvHeads, scale }, wq);
   }
 
@@ -114,17 +130,32 @@ export class GraphBuilder {
     const { taps, selection, tapDType } = this.#options;
     for (const name of taps) {
       const x = this.#tapped.get(name);
-      if (x === undefined) throw new SluiceError("usage", `this model has no hook ${name}`, { fix: "See sluice extract --help for the hook points." });
+      if (x === undefined)
+        throw new SluiceError("usage", `this model has no hook ${name}`, {
+          fix: "See sluice extract --help for the hook points.",
+        });
       const { width } = this.#node(x);
       const rows = selection === "rows" ? "selected" : "samples";
-      const taken = this.#push(selection === "rows" ? { op: "selectRows", x } : { op: "reduceRows", x, kind: selection }, width, rows);
-      const cast = tapDType === "float32" ? taken : this.#push({ op: "cast", x: taken, dtype: tapDType }, width, rows, tapDType);
+      const taken = this.#push(
+        selection === "rows" ? { op: "selectRows", x } : { op: "reduceRows", x, kind: selection },
+        width,
+        rows,
+      );
+      const cast =
+        tapDType === "float32"
+          ? taken
+          : this.#push({ op: "cast", x: taken, dtype: tapDType }, width, rows, tapDType);
       this.#push({ op: "tap", x: cast, name }, width, rows, tapDType);
     }
     return { nodes: prune(this.#nodes), taps };
   }
 
-  #push(op: Op, width: number, rows: GraphNode["rows"] = "tokens", dtype: GraphNode["dtype"] = "float32"): ValueId {
+  #push(
+    op: Op,
+    width: number,
+    rows: GraphNode["rows"] = "tokens",
+    dtype: GraphNode["dtype"] = "float32",
+  ): ValueId {
     this.#nodes.push({ ...op, width, rows, dtype });
     return this.#nodes.length - 1;
   }

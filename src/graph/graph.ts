@@ -14,18 +14,43 @@ export type Op =
   /** Rows of a table [positions, width], by place in the sample (GPT-2). */
   | { readonly op: "embedPositions"; readonly weight: string }
   /** x W^T + b. The weight is [out, in], or [in, out] where `inputMajor` (GPT-2's Conv1D). */
-  | { readonly op: "linear"; readonly x: ValueId; readonly weight: string; readonly bias: string | null; readonly inputMajor: boolean }
+  | {
+      readonly op: "linear";
+      readonly x: ValueId;
+      readonly weight: string;
+      readonly bias: string | null;
+      readonly inputMajor: boolean;
+    }
   /** x / sqrt(mean(x^2) + epsilon) * weight (Zhang and Sennrich 2019). */
   | { readonly op: "rmsNorm"; readonly x: ValueId; readonly weight: string; readonly epsilon: number }
   /** (x - mean) / sqrt(variance + epsilon) * weight + bias (Ba et al. 2016). */
-  | { readonly op: "layerNorm"; readonly x: ValueId; readonly weight: string; readonly bias: string; readonly epsilon: number }
+  | {
+      readonly op: "layerNorm";
+      readonly x: ValueId;
+      readonly weight: string;
+      readonly bias: string;
+      readonly epsilon: number;
+    }
   /**
    * Rotary position embedding (Su et al. 2021) in the half-split layout of Hugging Face: element i of a head is turned with
    * element i + n/2, where n = 2 * frequencies.length is the rotary part of the head (the rest of the head passes through).
    */
-  | { readonly op: "rope"; readonly x: ValueId; readonly heads: number; readonly frequencies: readonly number[] }
+  | {
+      readonly op: "rope";
+      readonly x: ValueId;
+      readonly heads: number;
+      readonly frequencies: readonly number[];
+    }
   /** Causal softmax attention; each of the `kvHeads` serves heads / kvHeads query heads. */
-  | { readonly op: "attention"; readonly q: ValueId; readonly k: ValueId; readonly v: ValueId; readonly heads: number; readonly kvHeads: number; readonly scale: number }
+  | {
+      readonly op: "attention";
+      readonly q: ValueId;
+      readonly k: ValueId;
+      readonly v: ValueId;
+      readonly heads: number;
+      readonly kvHeads: number;
+      readonly scale: number;
+    }
   /** One of several equal parts of the features (GPT-2 projects q, k and v at once). */
   | { readonly op: "slice"; readonly x: ValueId; readonly part: number; readonly parts: number }
   | { readonly op: "activation"; readonly x: ValueId; readonly kind: ActivationKind }
@@ -99,7 +124,8 @@ export function dumpGraph(graph: Graph): string {
       const { width, rows, dtype, op, ...rest } = node;
       const text = Object.entries(rest).map(([key, value]) => {
         if (["x", "a", "b", "q", "k", "v"].includes(key)) return `%${value}`;
-        if (Array.isArray(value)) return `${key} [${value.map((n: number) => Number(n.toPrecision(6))).join(" ")}]`;
+        if (Array.isArray(value))
+          return `${key} [${value.map((n: number) => Number(n.toPrecision(6))).join(" ")}]`;
         return value === null || value === false ? "" : `${key} ${value}`;
       });
       return `%${i} = ${op}(${text.filter((part) => part !== "").join(", ")}) : ${rows} x ${width} ${dtype}`;

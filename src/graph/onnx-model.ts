@@ -7,8 +7,8 @@ import {
   AttributeProtoSchema,
   GraphProtoSchema,
   ModelProtoSchema,
-  NodeProtoSchema,
   type NodeProto,
+  NodeProtoSchema,
   type TensorProto,
   TensorProto_DataLocation,
   TensorProtoSchema,
@@ -19,7 +19,11 @@ import {
 /** TensorProto.DataType. */
 export const ONNX_TYPES = { float32: 1, uint16: 4, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const;
 type OnnxType = keyof typeof ONNX_TYPES;
-type Attribute = { readonly int: number } | { readonly float: number } | { readonly text: string } | { readonly ints: readonly number[] };
+type Attribute =
+  | { readonly int: number }
+  | { readonly float: number }
+  | { readonly text: string }
+  | { readonly ints: readonly number[] };
 
 /** The domain of ONNX Runtime's own operators. */
 export const MICROSOFT = "com.microsoft";
@@ -32,7 +36,12 @@ export class OnnxModel {
   readonly #outputs: ValueInfoProto[] = [];
 
   /** Adds a node of one output, and gives the output's name. Optional inputs that are left out are ''. */
-  node(op: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}, options: { domain?: string; out?: string; outputs?: number } = {}): string {
+  node(
+    op: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+    options: { domain?: string; out?: string; outputs?: number } = {},
+  ): string {
     const out = options.out ?? `v${this.#nodes.length}`;
     const more = Array.from({ length: (options.outputs ?? 1) - 1 }, (_, i) => `${out}_${i + 1}`);
     this.#nodes.push(
@@ -50,7 +59,12 @@ export class OnnxModel {
 
   /** An int64 vector; the same values share one constant. */
   ints(...values: readonly number[]): string {
-    return this.#constant(`i_${values.join("_")}`, "int64", [values.length], BigInt64Array.from(values.map(BigInt)));
+    return this.#constant(
+      `i_${values.join("_")}`,
+      "int64",
+      [values.length],
+      BigInt64Array.from(values.map(BigInt)),
+    );
   }
 
   /** An int64 scalar. */
@@ -64,7 +78,12 @@ export class OnnxModel {
   }
 
   /** A tensor that lies in another file of the model's folder. */
-  external(name: string, type: OnnxType, shape: readonly number[], place: { file: string; offset: number; length: number }): string {
+  external(
+    name: string,
+    type: OnnxType,
+    shape: readonly number[],
+    place: { file: string; offset: number; length: number },
+  ): string {
     if (!this.#initializers.has(name)) {
       const entries = { location: place.file, offset: String(place.offset), length: String(place.length) };
       this.#initializers.set(
@@ -110,20 +129,43 @@ export class OnnxModel {
     return toBinary(ModelProtoSchema, model);
   }
 
-  #constant(name: string, type: OnnxType, shape: readonly number[], values: BigInt64Array | Float32Array): string {
+  #constant(
+    name: string,
+    type: OnnxType,
+    shape: readonly number[],
+    values: BigInt64Array | Float32Array,
+  ): string {
     if (!this.#initializers.has(name)) {
       const rawData = Uint8Array.from(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-      this.#initializers.set(name, create(TensorProtoSchema, { name, dataType: ONNX_TYPES[type], dims: shape.map(BigInt), rawData }));
+      this.#initializers.set(
+        name,
+        create(TensorProtoSchema, { name, dataType: ONNX_TYPES[type], dims: shape.map(BigInt), rawData }),
+      );
     }
     return name;
   }
 }
 
 function encodeAttribute(name: string, value: Attribute): AttributeProto {
-  if ("int" in value) return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.INT, i: BigInt(value.int) });
-  if ("float" in value) return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.FLOAT, f: value.float });
-  if ("text" in value) return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.STRING, s: new TextEncoder().encode(value.text) });
-  return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.INTS, ints: value.ints.map(BigInt) });
+  if ("int" in value)
+    return create(AttributeProtoSchema, {
+      name,
+      type: AttributeProto_AttributeType.INT,
+      i: BigInt(value.int),
+    });
+  if ("float" in value)
+    return create(AttributeProtoSchema, { name, type: AttributeProto_AttributeType.FLOAT, f: value.float });
+  if ("text" in value)
+    return create(AttributeProtoSchema, {
+      name,
+      type: AttributeProto_AttributeType.STRING,
+      s: new TextEncoder().encode(value.text),
+    });
+  return create(AttributeProtoSchema, {
+    name,
+    type: AttributeProto_AttributeType.INTS,
+    ints: value.ints.map(BigInt),
+  });
 }
 
 function valueInfo(name: string, type: OnnxType, shape: readonly (number | string)[]): ValueInfoProto {

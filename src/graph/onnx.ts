@@ -59,7 +59,10 @@ class Lowering {
         return this.#gather(node.weight, this.#ids);
       case "embedPositions": {
         const one = this.#gather(node.weight, this.#positions());
-        const all = m.node("Expand", [m.node("Unsqueeze", [one, m.ints(0)]), this.#shape(this.#samples, this.#length, m.ints(node.width))]);
+        const all = m.node("Expand", [
+          m.node("Unsqueeze", [one, m.ints(0)]),
+          this.#shape(this.#samples, this.#length, m.ints(node.width)),
+        ]);
         return this.#flatten(all, node.width);
       }
       case "linear": {
@@ -74,10 +77,14 @@ class Lowering {
           stash_type: { int: 1 },
         });
       case "layerNorm":
-        return m.node("LayerNormalization", [at(node.x), this.#weight(node.weight), this.#weight(node.bias)], {
-          axis: { int: -1 },
-          epsilon: { float: node.epsilon },
-        });
+        return m.node(
+          "LayerNormalization",
+          [at(node.x), this.#weight(node.weight), this.#weight(node.bias)],
+          {
+            axis: { int: -1 },
+            epsilon: { float: node.epsilon },
+          },
+        );
       case "rope":
         return this.#rope(node);
       case "attention":
@@ -93,7 +100,9 @@ class Lowering {
       case "mul":
         return m.node("Mul", [at(node.a), at(node.b)]);
       case "selectRows":
-        return m.node("Gather", [at(node.x), this.#input("rows", "int32", ["selected"])], { axis: { int: 0 } });
+        return m.node("Gather", [at(node.x), this.#input("rows", "int32", ["selected"])], {
+          axis: { int: 0 },
+        });
       case "reduceRows":
         return this.#reduce(at(node.x), node.kind, node.width);
       case "cast":
@@ -107,7 +116,10 @@ class Lowering {
     const m = this.#m;
     const rotary = node.frequencies.length * 2;
     const angles = this.#once(`angles_${node.frequencies.join("_")}`, () => {
-      const positions = m.node("Unsqueeze", [m.node("Cast", [this.#positions()], { to: { int: ONNX_TYPES.float32 } }), m.ints(1)]);
+      const positions = m.node("Unsqueeze", [
+        m.node("Cast", [this.#positions()], { to: { int: ONNX_TYPES.float32 } }),
+        m.ints(1),
+      ]);
       return m.node("Mul", [positions, m.floats(`frequencies_${this.#shared.size}`, node.frequencies)]);
     });
     const cos = this.#once(`cos_${angles}`, () => m.node("Cos", [angles]));
@@ -117,7 +129,11 @@ class Lowering {
     const turned = m.node(
       "RotaryEmbedding",
       [x, m.ints(0), cos, sin],
-      { num_heads: { int: node.heads }, interleaved: { int: 0 }, ...(isPartial ? { rotary_embedding_dim: { int: rotary } } : {}) },
+      {
+        num_heads: { int: node.heads },
+        interleaved: { int: 0 },
+        ...(isPartial ? { rotary_embedding_dim: { int: rotary } } : {}),
+      },
       { domain: MICROSOFT },
     );
     return this.#flatten(turned, node.width);
@@ -128,16 +144,27 @@ class Lowering {
     const headWidth = node.width / node.heads;
     const kvWidth = headWidth * node.kvHeads;
     // Every row is treated as full: what lies after a sample's end is never seen from before it.
-    const total = this.#once("total", () => m.node("Cast", [m.node("Squeeze", [this.#length, m.ints(0)])], { to: { int: ONNX_TYPES.int32 } }));
+    const total = this.#once("total", () =>
+      m.node("Cast", [m.node("Squeeze", [this.#length, m.ints(0)])], { to: { int: ONNX_TYPES.int32 } }),
+    );
     const lengths = this.#once("lengths", () => {
       const last = m.node("Sub", [this.#length, m.ints(1)]);
       return m.node("Cast", [m.node("Expand", [last, this.#samples])], { to: { int: ONNX_TYPES.int32 } });
     });
-    const [q, k, v] = [node.q, node.k, node.v].map((id, i) => this.#batched(this.#values[id] ?? "", i === 0 ? node.width : kvWidth));
+    const [q, k, v] = [node.q, node.k, node.v].map((id, i) =>
+      this.#batched(this.#values[id] ?? "", i === 0 ? node.width : kvWidth),
+    );
     if (headWidth % 8 !== 0) {
       // GroupQueryAttention, the faster one, refuses such heads.
       const heads = { q_num_heads: { int: node.heads }, kv_num_heads: { int: node.kvHeads } };
-      return this.#flatten(m.node("Attention", [q ?? "", k ?? "", v ?? ""], { ...heads, is_causal: { int: 1 }, scale: { float: node.scale } }), node.width);
+      return this.#flatten(
+        m.node("Attention", [q ?? "", k ?? "", v ?? ""], {
+          ...heads,
+          is_causal: { int: 1 },
+          scale: { float: node.scale },
+        }),
+        node.width,
+      );
     }
     const out = m.node(
       "GroupQueryAttention",
@@ -166,7 +193,10 @@ class Lowering {
     this.#selection = kind;
     const rows = this.#batched(x, width);
     if (kind === "mean") {
-      return this.#flatten(m.node("MatMul", [this.#input("weights", "float32", ["samples", 1, "length"]), rows]), width);
+      return this.#flatten(
+        m.node("MatMul", [this.#input("weights", "float32", ["samples", 1, "length"]), rows]),
+        width,
+      );
     }
     const marked = m.node("Add", [rows, this.#input("weights", "float32", ["samples", "length", 1])]);
     return m.node("ReduceMax", [marked, m.ints(1)], { keepdims: { int: 0 } });
@@ -189,7 +219,9 @@ class Lowering {
   #gather(name: string, indices: string): string {
     const tensor = this.#find(name);
     const rows = this.#m.node("Gather", [this.#external(tensor), indices], { axis: { int: 0 } });
-    return tensor.dtype === "float32" ? rows : this.#m.node("Cast", [rows], { to: { int: ONNX_TYPES.float32 } });
+    return tensor.dtype === "float32"
+      ? rows
+      : this.#m.node("Cast", [rows], { to: { int: ONNX_TYPES.float32 } });
   }
 
   /** A parameter in float32; the widening of a 16-bit one is folded when the session is created. */
@@ -197,19 +229,29 @@ class Lowering {
     const tensor = this.#find(name);
     const stored = this.#external(tensor);
     if (tensor.dtype === "float32") return stored;
-    return this.#once(`widened_${name}`, () => this.#m.node("Cast", [stored], { to: { int: ONNX_TYPES.float32 } }));
+    return this.#once(`widened_${name}`, () =>
+      this.#m.node("Cast", [stored], { to: { int: ONNX_TYPES.float32 } }),
+    );
   }
 
   #external(tensor: WeightTensor): string {
     const folder = dirname(tensor.file);
     this.#folder ??= folder;
     if (folder !== this.#folder) {
-      throw new SluiceError("config", "the checkpoint's files lie in several folders, which ONNX Runtime does not map", {
-        found: `${this.#folder} and ${folder}`,
-        fix: "Put the *.safetensors files into one folder.",
-      });
+      throw new SluiceError(
+        "config",
+        "the checkpoint's files lie in several folders, which ONNX Runtime does not map",
+        {
+          found: `${this.#folder} and ${folder}`,
+          fix: "Put the *.safetensors files into one folder.",
+        },
+      );
     }
-    return this.#m.external(tensor.name, tensor.dtype, tensor.shape, { file: basename(tensor.file), offset: tensor.offset, length: tensor.length });
+    return this.#m.external(tensor.name, tensor.dtype, tensor.shape, {
+      file: basename(tensor.file),
+      offset: tensor.offset,
+      length: tensor.length,
+    });
   }
 
   #find(name: string): WeightTensor {
@@ -221,11 +263,16 @@ class Lowering {
   /** int64 [length]: 0, 1, 2 ... */
   #positions(): string {
     const m = this.#m;
-    return this.#once("positions", () => m.node("Range", [m.int(0), m.node("Squeeze", [this.#length, m.ints(0)]), m.int(1)]));
+    return this.#once("positions", () =>
+      m.node("Range", [m.int(0), m.node("Squeeze", [this.#length, m.ints(0)]), m.int(1)]),
+    );
   }
 
   #batched(x: string, width: number): string {
-    return this.#m.node("Reshape", [x, this.#once(`batched_${width}`, () => this.#shape(this.#samples, this.#length, this.#m.ints(width)))]);
+    return this.#m.node("Reshape", [
+      x,
+      this.#once(`batched_${width}`, () => this.#shape(this.#samples, this.#length, this.#m.ints(width))),
+    ]);
   }
 
   #flatten(x: string, width: number): string {

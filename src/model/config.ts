@@ -15,7 +15,9 @@ const HARMLESS = new Set(
   problem_type return_dict output_attentions output_hidden_states chunk_size_feed_forward use_return_dict finetuning_task max_window_layers
   reorder_and_upcast_attn is_llama_config transformers.js_config auto_map num_labels tokenizer_class prefix _attn_implementation
   _attn_implementation_autoset attn_implementation unsloth_version unsloth_fixed max_length min_length do_sample temperature top_k top_p
-  repetition_penalty num_beams torchscript mlp_only_layers is_decoder keys_to_ignore_at_inference _flash_attn_2_enabled`.split(/\s+/),
+  repetition_penalty num_beams torchscript mlp_only_layers is_decoder keys_to_ignore_at_inference _flash_attn_2_enabled`.split(
+    /\s+/,
+  ),
 );
 
 /** Reads fields by name, remembers which, and refuses the rest. */
@@ -31,12 +33,22 @@ export class ConfigReader {
 
   /** A positive whole number. @param fallback transformers' own default, where there is one. */
   whole(field: string, fallback?: number): number {
-    return this.#read(field, fallback, (value): value is number => Number.isInteger(value) && Number(value) > 0, "a positive whole number");
+    return this.#read(
+      field,
+      fallback,
+      (value): value is number => Number.isInteger(value) && Number(value) > 0,
+      "a positive whole number",
+    );
   }
 
   /** A positive number. */
   positive(field: string, fallback?: number): number {
-    return this.#read(field, fallback, (value): value is number => typeof value === "number" && value > 0, "a positive number");
+    return this.#read(
+      field,
+      fallback,
+      (value): value is number => typeof value === "number" && value > 0,
+      "a positive number",
+    );
   }
 
   flag(field: string, fallback: boolean): boolean {
@@ -45,7 +57,12 @@ export class ConfigReader {
 
   /** One of the values that are supported. */
   choice<T extends string>(field: string, choices: readonly T[], fallback: T): T {
-    return this.#read(field, fallback, (value): value is T => choices.some((choice) => choice === value), choices.join(" or "));
+    return this.#read(
+      field,
+      fallback,
+      (value): value is T => choices.some((choice) => choice === value),
+      choices.join(" or "),
+    );
   }
 
   /** The field as it is. */
@@ -63,29 +80,46 @@ export class ConfigReader {
 
   /** The error for a value that this version does not compute. */
   refuse(field: string, expected: string): SluiceError {
-    return new SluiceError("config", `${this.#where}: the field ${field} changes the model's results and is not supported with this value`, {
-      found: this.#raw[field],
-      expected,
-    });
+    return new SluiceError(
+      "config",
+      `${this.#where}: the field ${field} changes the model's results and is not supported with this value`,
+      {
+        found: this.#raw[field],
+        expected,
+      },
+    );
   }
 
   /** Refuses fields that nobody has read, unless they are known to be harmless, or switched off. */
   refuseTheRest(): void {
     for (const [field, value] of Object.entries(this.#raw)) {
       if (this.#used.has(field) || HARMLESS.has(field) || value === null || value === false) continue;
-      throw new SluiceError("config", `${this.#where}: the field ${field} is not known, and may change the model's results`, {
-        found: value,
-        fix: "Remove it from a copy of config.json if it does not matter.",
-      });
+      throw new SluiceError(
+        "config",
+        `${this.#where}: the field ${field} is not known, and may change the model's results`,
+        {
+          found: value,
+          fix: "Remove it from a copy of config.json if it does not matter.",
+        },
+      );
     }
   }
 
-  #read<T>(field: string, fallback: T | undefined, fits: (value: unknown) => value is T, expected: string): T {
+  #read<T>(
+    field: string,
+    fallback: T | undefined,
+    fits: (value: unknown) => value is T,
+    expected: string,
+  ): T {
     const value = this.raw(field) ?? fallback;
     if (fits(value)) return value;
-    throw new SluiceError("config", `${this.#where}: the field ${field} ${value === undefined ? "is missing" : "has a value that is not supported"}`, {
-      found: value,
-      expected,
-    });
+    throw new SluiceError(
+      "config",
+      `${this.#where}: the field ${field} ${value === undefined ? "is missing" : "has a value that is not supported"}`,
+      {
+        found: value,
+        expected,
+      },
+    );
   }
 }

@@ -28,16 +28,28 @@ export function buildGatedDecoder(g: GraphBuilder, c: GatedDecoder): void {
   for (let l = 0; l < c.layers && !g.isDone; l++) {
     const hook = (name: string) => `blocks.${l}.hook_${name}`;
     g.tap(hook("resid_pre"), x);
-    const attn = attention(g, c, g.rmsNorm(x, `layers.${l}.input_layernorm.weight`, c.epsilon), `layers.${l}.self_attn`);
+    const attn = attention(
+      g,
+      c,
+      g.rmsNorm(x, `layers.${l}.input_layernorm.weight`, c.epsilon),
+      `layers.${l}.self_attn`,
+    );
     x = g.tap(hook("resid_mid"), g.add(x, g.tap(hook("attn_out"), attn)));
-    const mlp = gatedMlp(g, c, g.rmsNorm(x, `layers.${l}.post_attention_layernorm.weight`, c.epsilon), `layers.${l}.mlp`);
+    const mlp = gatedMlp(
+      g,
+      c,
+      g.rmsNorm(x, `layers.${l}.post_attention_layernorm.weight`, c.epsilon),
+      `layers.${l}.mlp`,
+    );
     x = g.tap(hook("resid_post"), g.add(x, g.tap(hook("mlp_out"), mlp)));
   }
 }
 
 function attention(g: GraphBuilder, c: GatedDecoder, x: ValueId, at: string): ValueId {
   const project = (name: string, heads: number) =>
-    g.linear(x, `${at}.${name}.weight`, heads * c.headWidth, { bias: c.qkvBias ? `${at}.${name}.bias` : null });
+    g.linear(x, `${at}.${name}.weight`, heads * c.headWidth, {
+      bias: c.qkvBias ? `${at}.${name}.bias` : null,
+    });
   const q = g.rope(project("q_proj", c.heads), c.heads, c.frequencies);
   const k = g.rope(project("k_proj", c.kvHeads), c.kvHeads, c.frequencies);
   const v = project("v_proj", c.kvHeads);

@@ -9,7 +9,8 @@ export const HOOK_MEANINGS = {
   attn_out: "what attention adds to the residual stream, biases included",
   resid_mid: "residual stream between attention and MLP",
   mlp_out: "what the MLP adds to the residual stream, biases included",
-  resid_post: "residual stream after the block, before any final norm (Hugging Face: hidden_states[layer + 1], but for the last layer)",
+  resid_post:
+    "residual stream after the block, before any final norm (Hugging Face: hidden_states[layer + 1], but for the last layer)",
 } as const;
 
 /** A hook point's short name. */
@@ -38,10 +39,14 @@ export function parseLayers(text: string, layers: number): number[] {
     const first = from < 0 ? layers + from : from;
     const last = match?.[2] === undefined ? first : Number(match[2]);
     if (!match || (from < 0 && match[2] !== undefined) || first < 0 || last < first || last >= layers) {
-      throw new SluiceError("usage", "--layers names a layer that the model does not have, or cannot be read", {
-        found: part === "" ? text : part,
-        expected: `all, or a list such as 0,2-3,-1 within 0 to ${layers - 1} (the model has ${layers} layers)`,
-      });
+      throw new SluiceError(
+        "usage",
+        "--layers names a layer that the model does not have, or cannot be read",
+        {
+          found: part === "" ? text : part,
+          expected: `all, or a list such as 0,2-3,-1 within 0 to ${layers - 1} (the model has ${layers} layers)`,
+        },
+      );
     }
     for (let l = first; l <= last; l++) chosen.add(l);
   }
@@ -67,7 +72,9 @@ export function parseHooks(hooks: string, layersText: string, layers: number): T
     }
     for (const name of names) chosen.add(name);
   }
-  const all = Array.from({ length: layers }, (_, layer) => HOOKS.map((hook) => describeTap(layer, hook))).flat();
+  const all = Array.from({ length: layers }, (_, layer) =>
+    HOOKS.map((hook) => describeTap(layer, hook)),
+  ).flat();
   return all.filter((tap) => chosen.has(tap.name));
 }
 
@@ -80,7 +87,12 @@ export function tapOf(name: string): Tap {
 }
 
 function describeTap(layer: number, hook: Hook): Tap {
-  return { name: `blocks.${layer}.hook_${hook}`, layer, hook, meaning: `block ${layer}: ${HOOK_MEANINGS[hook]}` };
+  return {
+    name: `blocks.${layer}.hook_${hook}`,
+    layer,
+    hook,
+    meaning: `block ${layer}: ${HOOK_MEANINGS[hook]}`,
+  };
 }
 
 function namesOf(word: string, chosenLayers: readonly number[], layers: number): string[] {
@@ -90,5 +102,7 @@ function namesOf(word: string, chosenLayers: readonly number[], layers: number):
   const full = alias ? `blocks.${alias[1] ?? alias[3]}.hook_${alias[2] ?? "resid_post"}` : word;
   const among = word.includes("*") ? chosenLayers : Array.from({ length: layers }, (_, layer) => layer);
   const pattern = new RegExp(`^${full.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", "[^.]*")}$`);
-  return among.flatMap((layer) => HOOKS.map((hook) => describeTap(layer, hook).name)).filter((name) => pattern.test(name));
+  return among
+    .flatMap((layer) => HOOKS.map((hook) => describeTap(layer, hook).name))
+    .filter((name) => pattern.test(name));
 }

@@ -33,7 +33,8 @@ export const qwen2: Family = {
     config.only("use_sliding_window", false);
     config.raw("sliding_window"); // Without effect unless use_sliding_window is true.
     const types = config.raw("layer_types");
-    if (Array.isArray(types) && types.some((type) => type !== "full_attention")) throw config.refuse("layer_types", "full_attention alone");
+    if (Array.isArray(types) && types.some((type) => type !== "full_attention"))
+      throw config.refuse("layer_types", "full_attention alone");
     return { ...shape, build: (g) => buildGatedDecoder(g, shape) };
   },
 };

@@ -26,20 +26,30 @@ export function ropeFrequencies(config: ConfigReader, headWidth: number): number
   const older = config.raw("rope_scaling");
   const theta = config.raw("rope_theta");
   const parsed = parametersSchema.safeParse(newer ?? older ?? {});
-  if (!parsed.success) throw config.refuse(newer ? "rope_parameters" : "rope_scaling", "an object of numbers");
+  if (!parsed.success)
+    throw config.refuse(newer ? "rope_parameters" : "rope_scaling", "an object of numbers");
   const p = parsed.data;
-  if (p.partial_rotary_factor !== undefined && p.partial_rotary_factor !== 1) throw config.refuse("rope_parameters", "no partial_rotary_factor");
+  if (p.partial_rotary_factor !== undefined && p.partial_rotary_factor !== 1)
+    throw config.refuse("rope_parameters", "no partial_rotary_factor");
   const base = p.rope_theta ?? (typeof theta === "number" ? theta : 10_000);
   const plain = Array.from({ length: headWidth / 2 }, (_, i) => base ** ((-2 * i) / headWidth));
   const type = p.rope_type ?? p.type ?? "default";
   if (type === "default") return plain;
   if (type === "llama3") return scaleLlama3(plain, p);
-  throw new SluiceError("config", "the model's rope scaling is not supported", { found: type, expected: "default or llama3" });
+  throw new SluiceError("config", "the model's rope scaling is not supported", {
+    found: type,
+    expected: "default or llama3",
+  });
 }
 
 /** Llama 3.1: low frequencies are divided by the factor, high ones stay, those between are interpolated. */
 function scaleLlama3(frequencies: readonly number[], p: z.infer<typeof parametersSchema>): number[] {
-  const { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: context } = p;
+  const {
+    factor,
+    low_freq_factor: low,
+    high_freq_factor: high,
+    original_max_position_embeddings: context,
+  } = p;
   if (factor === undefined || low === undefined || high === undefined || context === undefined) {
     throw new SluiceError("config", "the model's llama3 rope scaling lacks a number", {
       found: p,

@@ -35,12 +35,20 @@ export async function openSafetensors(folder: string): Promise<WeightFiles> {
       const dtype = dtypeOfSafetensors(tensor.dtype);
       if (dtype === undefined || !FLOATS.includes(dtype)) continue;
       const { start, end, shape } = tensor;
-      tensors.set(tensor.name, { name: tensor.name, dtype: dtype as FloatDType, shape, file, offset: start, length: end - start });
+      tensors.set(tensor.name, {
+        name: tensor.name,
+        dtype: dtype as FloatDType,
+        shape,
+        file,
+        offset: start,
+        length: end - start,
+      });
     }
   }
   return {
     files,
-    find: (name) => PREFIXES.map((prefix) => tensors.get(prefix + name)).find((tensor) => tensor !== undefined),
+    find: (name) =>
+      PREFIXES.map((prefix) => tensors.get(prefix + name)).find((tensor) => tensor !== undefined),
     names: () => tensors.keys(),
   };
 }
@@ -74,11 +82,15 @@ async function listParts(folder: string): Promise<string[]> {
   }
   const index = indexSchema.safeParse(parseJson(text));
   if (!index.success) {
-    throw new SluiceError("config", `${indexFile} is no index of a checkpoint`, { expected: "a member weight_map", fix: "Download it again." });
+    throw new SluiceError("config", `${indexFile} is no index of a checkpoint`, {
+      expected: "a member weight_map",
+      fix: "Download it again.",
+    });
   }
   const names = [...new Set(Object.values(index.data.weight_map))].sort();
   const bad = names.find((name) => name !== basename(name));
-  if (bad !== undefined) throw new SluiceError("config", `${indexFile} names a file outside its folder`, { found: bad });
+  if (bad !== undefined)
+    throw new SluiceError("config", `${indexFile} names a file outside its folder`, { found: bad });
   return names;
 }
 

@@ -15,7 +15,8 @@ export type Positions =
 /** Reads `all`, `last`, `first`, `mean`, `max`, `0,4,-1`, `5:-5` or `random:N`. @throws SluiceError `usage`. */
 export function parsePositions(text: string): Positions {
   const word = text.trim();
-  if (word === "all" || word === "first" || word === "last" || word === "mean" || word === "max") return { kind: word };
+  if (word === "all" || word === "first" || word === "last" || word === "mean" || word === "max")
+    return { kind: word };
   const random = /^random:(\d+)$/.exec(word);
   if (random && Number(random[1]) >= 1) return { kind: "random", count: Number(random[1]) };
   const slice = /^(-?\d*):(-?\d*)$/.exec(word);
@@ -46,7 +47,12 @@ export interface SampleKey {
  * Indices and slices are places in the input; special tokens are dropped from what they name. `first` and `last` are those that remain.
  * @param isSpecial whether the token at a place is special and --skip-special is on.
  */
-export function selectPositions(positions: Positions, length: number, isSpecial: (place: number) => boolean, key: SampleKey): number[] | null {
+export function selectPositions(
+  positions: Positions,
+  length: number,
+  isSpecial: (place: number) => boolean,
+  key: SampleKey,
+): number[] | null {
   const remaining = Array.from({ length }, (_, place) => place).filter((place) => !isSpecial(place));
   const fromStart = (place: number) => (place < 0 ? length + place : place);
   switch (positions.kind) {

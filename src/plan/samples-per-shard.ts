@@ -19,7 +19,8 @@ export function chooseSamplesPerShard(
   shardBytes: number,
 ): { readonly samples: number; readonly boundBy: "bytes" | "tokens" } {
   const total = estimates.reduce((sum, e) => sum + e.weight, 0);
-  const mean = (value: (e: RecordEstimate) => number) => estimates.reduce((sum, e) => sum + e.weight * value(e), 0) / total;
+  const mean = (value: (e: RecordEstimate) => number) =>
+    estimates.reduce((sum, e) => sum + e.weight * value(e), 0) / total;
   const byBytes = total === 0 ? Number.POSITIVE_INFINITY : shardBytes / mean((e) => e.storedBytes);
   const byTokens = total === 0 ? Number.POSITIVE_INFINITY : MAX_TOKENS_PER_SHARD / mean((e) => e.tokens);
   const samples = Math.floor(Math.min(byBytes, byTokens, MAX_RECORDS_PER_SHARD));

@@ -8,6 +8,8 @@ import type { CommitLog } from "./log.js";
 /** Attempts after which a unit is tried last, and after which it is given up. */
 export const FAILURES_LAST = 3;
 export const FAILURES_GIVEN_UP = 5;
+/** Between two looks at what others have done, or 20 times what a look takes. */
+const LOOK_EVERY_MS = 5_000;
 
 /** A unit that this worker holds and that had no commit when it was taken, or whose data is to be made again. */
 export interface Claim {
@@ -42,6 +44,9 @@ export class Claims {
   readonly #options: ClaimOptions;
   /** Candidates of this pass, the next one last. */
   #queue: Unit[] | undefined;
+  /** When the last look at the run ended, and how long it took; milliseconds. */
+  #lookedAt = 0;
+  #lookTook = 0;
   readonly #repair: Map<string, Unit>;
   readonly #mine = new Set<string>();
 
@@ -54,10 +59,13 @@ export class Claims {
 
   /** The next unit, leased; or why there is none now. A pass over all candidates ends with 'wait' and the next call looks afresh. */
   async next(): Promise<Claim | NoClaim> {
-    if (!this.#queue) {
+    if (!this.#queue || performance.now() - this.#lookedAt > Math.max(LOOK_EVERY_MS, 20 * this.#lookTook)) {
+      const started = performance.now();
       await this.#leases.refresh();
       await this.#log.refresh();
       this.#queue = (await this.#candidates()).reverse();
+      this.#lookedAt = performance.now();
+      this.#lookTook = this.#lookedAt - started;
     }
     for (let unit = this.#queue.pop(); unit; unit = this.#queue.pop()) {
       if (this.#isDone(unit)) continue;
@@ -105,7 +113,8 @@ export class Claims {
     const wanted = this.#wanted();
     const own = wanted.filter((unit) => unit.stream === this.#options.stream);
     const inOrder = this.#options.steal && (await this.#isSharedStream(own)) ? [] : own;
-    const rest = inOrder.length === 0 ? wanted : wanted.filter((unit) => unit.stream !== this.#options.stream);
+    const rest =
+      inOrder.length === 0 ? wanted : wanted.filter((unit) => unit.stream !== this.#options.stream);
     const order = [...inOrder, ...permute(rest, this.#options.uuid)];
     const failing = order.filter((unit) => this.#leases.failures(unit) >= FAILURES_LAST);
     return [...order.filter((unit) => this.#leases.failures(unit) < FAILURES_LAST), ...failing];

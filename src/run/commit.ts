@@ -103,9 +103,13 @@ export function decodeCommit(name: string, bytes: Uint8Array): Commit {
   }
   const parsed = commitSchema.safeParse(value);
   if (!parsed.success) {
-    throw new SluiceError("data", `commit ${name} does not have the form of a commit: ${z.prettifyError(parsed.error)}`, {
-      fix: "Restore it from a copy, or remove it: extract computes the unit again.",
-    });
+    throw new SluiceError(
+      "data",
+      `commit ${name} does not have the form of a commit: ${z.prettifyError(parsed.error)}`,
+      {
+        fix: "Restore it from a copy, or remove it: extract computes the unit again.",
+      },
+    );
   }
   return parsed.data;
 }

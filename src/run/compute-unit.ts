@@ -20,7 +20,11 @@ export interface UnitJob {
   /** One row a sample (`mean`, `max`) instead of one a selected place. */
   readonly reduced: boolean;
   /** In the order of the graph's taps. */
-  readonly activations: readonly { readonly name: string; readonly width: number; readonly dtype: FloatDType }[];
+  readonly activations: readonly {
+    readonly name: string;
+    readonly width: number;
+    readonly dtype: FloatDType;
+  }[];
   /** Bytes from the file's start of the rows of sample s of activation a: places[a * samples + s]. */
   readonly places: Float64Array;
 }
@@ -115,8 +119,13 @@ async function writeSamples(
   }
 }
 
-function checkOutput(output: TapOutput | undefined, wanted: { name: string; width: number }, rows: number): TapOutput {
-  if (!output || output.name !== wanted.name) throw new Error(`the engine gave ${output?.name} for ${wanted.name}`);
+function checkOutput(
+  output: TapOutput | undefined,
+  wanted: { name: string; width: number },
+  rows: number,
+): TapOutput {
+  if (!output || output.name !== wanted.name)
+    throw new Error(`the engine gave ${output?.name} for ${wanted.name}`);
   if (output.rows === rows && output.width === wanted.width) return output;
   throw new Error(
     `the engine gave ${output.rows} x ${output.width} values for ${wanted.name}, expected ${rows} x ${wanted.width}`,

@@ -31,12 +31,16 @@ export async function createData(
   if (committed) {
     const name = dataName(committed);
     if (name === null || committed.sha256 !== hash.sha256) {
-      throw new SluiceError("data", `the data of ${store.uri}/${base}.json is missing, and this machine makes other bytes`, {
-        found: `SHA-256 ${hash.sha256.slice(0, 16)}`,
-        expected: `${committed.sha256?.slice(0, 16)} as committed`,
-        fix: `Restore ${name} from a copy, or remove the commit: extract computes the unit again.`,
-        values: { name },
-      });
+      throw new SluiceError(
+        "data",
+        `the data of ${store.uri}/${base}.json is missing, and this machine makes other bytes`,
+        {
+          found: `SHA-256 ${hash.sha256.slice(0, 16)}`,
+          expected: `${committed.sha256?.slice(0, 16)} as committed`,
+          fix: `Restore ${name} from a copy, or remove the commit: extract computes the unit again.`,
+          values: { name },
+        },
+      );
     }
     await createSame(store, name, file, hash);
     return name.slice(folder.length);

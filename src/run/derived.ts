@@ -45,7 +45,9 @@ export function describeStream(run: RunFile, commits: readonly Commit[]): Json {
     dtype: identity.dtype,
     skipped: sum(commits, (c) => c.skipped.length),
     left_out: sum(commits, (c) => c.left_out.length),
-    statistics: Object.fromEntries(tensorNames.map((name) => [name, mergeStatistics(commits, name)])) as unknown as Json,
+    statistics: Object.fromEntries(
+      tensorNames.map((name) => [name, mergeStatistics(commits, name)]),
+    ) as unknown as Json,
     shards: shards.map((c) => ({
       shard_id: c.unit + 1,
       filename: c.data,
@@ -97,7 +99,11 @@ export function describeIndex(run: RunFile, commits: readonly Commit[]): Json {
     /** Bytes from the file's start of each tensor, in the order of `tensors`. */
     offsets: Object.values(c.tensors).map((t) => t.offset),
   }));
-  const tensors = Object.entries(first?.tensors ?? {}).map(([name, t]) => ({ name, dtype: t.dtype, row_shape: t.shape.slice(1) }));
+  const tensors = Object.entries(first?.tensors ?? {}).map(([name, t]) => ({
+    name,
+    dtype: t.dtype,
+    row_shape: t.shape.slice(1),
+  }));
   const body = {
     format: "sluice-index-1",
     run: run.run,
@@ -116,7 +122,11 @@ export async function writeDerived(
   store: Store,
   run: RunFile,
   commits: readonly Commit[],
-  options: { readonly streams: Iterable<number>; readonly workerId: number; readonly complete: boolean } & CheckpointContext,
+  options: {
+    readonly streams: Iterable<number>;
+    readonly workerId: number;
+    readonly complete: boolean;
+  } & CheckpointContext,
 ): Promise<void> {
   const byStream = new Map<number, Commit[]>();
   for (const commit of commits) {

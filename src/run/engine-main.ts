@@ -15,7 +15,9 @@ import type { EngineReply, EngineRequest, LoadRequest } from "./engine-process.j
 
 for (const signal of ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"] as const) process.on(signal, () => {});
 process.on("disconnect", () => process.exit(0));
-new Worker(entryPoint(import.meta.url, "./parent-watch-thread.js"), { workerData: { parent: process.ppid } }).unref();
+new Worker(entryPoint(import.meta.url, "./parent-watch-thread.js"), {
+  workerData: { parent: process.ppid },
+}).unref();
 
 let model: LoadedModel | undefined;
 
@@ -32,7 +34,9 @@ async function answer(message: EngineRequest): Promise<EngineReply> {
   const file = openSync(message.spool, "r+");
   try {
     const write = (bytes: Uint8Array, offset: number) => writeAll(file, bytes, offset);
-    const result = await computeUnit(model, message.job, write, (tokens) => reply({ type: "progress", tokens }));
+    const result = await computeUnit(model, message.job, write, (tokens) =>
+      reply({ type: "progress", tokens }),
+    );
     return { type: "computed", result };
   } finally {
     closeSync(file);

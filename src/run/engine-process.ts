@@ -75,7 +75,8 @@ export class EngineProcess implements UnitRunner {
     try {
       const reply = await this.#ask({ type: "compute", job, spool });
       if (reply.type === "computed") return reply.result;
-      if (reply.type !== "failed") throw new SluiceError("bug", `the engine answered ${reply.type} to compute`);
+      if (reply.type !== "failed")
+        throw new SluiceError("bug", `the engine answered ${reply.type} to compute`);
       throw asComputeError(reply.error, spool);
     } finally {
       this.#onProgress = undefined;
@@ -114,7 +115,9 @@ export class EngineProcess implements UnitRunner {
     await this.stop();
     if (reply.type !== "failed") throw new SluiceError("bug", `the engine answered ${reply.type} to load`);
     const error = reviveError(reply.error);
-    throw isSluiceError(error) ? error : new SluiceError("config", `the engine cannot load the model: ${error.message}`);
+    throw isSluiceError(error)
+      ? error
+      : new SluiceError("config", `the engine cannot load the model: ${error.message}`);
   }
 
   #ask(request: EngineRequest): Promise<EngineReply> {
@@ -144,7 +147,9 @@ export class EngineProcess implements UnitRunner {
     const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
     const said = this.#stderr.trim().split("\n").at(-1);
     const memory = signal === "SIGKILL" ? " (out of memory?)" : "";
-    this.#take()?.reject(new EngineFailure(`the engine's process died: ${how}${memory}${said ? `: ${said}` : ""}`));
+    this.#take()?.reject(
+      new EngineFailure(`the engine's process died: ${how}${memory}${said ? `: ${said}` : ""}`),
+    );
   }
 }
 

@@ -6,7 +6,7 @@ import type { ProcessIdentity } from "../base/process-identity.js";
 import type { Store } from "../store/store.js";
 
 /** What a worker is doing, for `status` and for scripts. */
-export const heartbeatSchema = z.looseObject({
+export const heartbeatSchema = z.object({
   uuid: z.string(),
   worker_id: z.number().int(),
   host: z.string(),

@@ -28,6 +28,8 @@ export const identitySchema = z.object({
   }),
   dataset: z.object({
     name: z.string(),
+    /** As given with --max-samples. */
+    max_samples: count.nullable(),
     records: count,
     /** `sha256` is that of the stream's unit table, which holds the hash of every unit's bytes. */
     streams: z.array(z.object({ records: count, bytes: count, sha256: hash })),
@@ -47,6 +49,8 @@ export const identitySchema = z.object({
   compute_dtype: z.enum(["float32", "bfloat16"]),
   shard_format: z.enum(["safetensors", "pkl.gz"]),
   samples_per_shard: count.min(1),
+  /** The --shard-size it was chosen from; null where it was given itself. */
+  shard_bytes: count.nullable(),
   max_skipped: z.union([count, z.literal("all"), z.literal("half")]),
   seed: z.number().int(),
 });
@@ -88,11 +92,19 @@ export function decodeRunFile(bytes: Uint8Array, where: string): RunFile {
   }
   const parsed = runFileSchema.safeParse(value);
   if (!parsed.success) {
-    throw new SluiceError("data", `${where}/run.json is not a run of this version: ${z.prettifyError(parsed.error)}`, { fix });
+    throw new SluiceError(
+      "data",
+      `${where}/run.json is not a run of this version: ${z.prettifyError(parsed.error)}`,
+      { fix },
+    );
   }
   const expected = runId(parsed.data.identity);
   if (parsed.data.run !== expected) {
-    throw new SluiceError("data", `${where}/run.json was changed by hand`, { found: parsed.data.run, expected, fix });
+    throw new SluiceError("data", `${where}/run.json was changed by hand`, {
+      found: parsed.data.run,
+      expected,
+      fix,
+    });
   }
   return parsed.data;
 }
@@ -124,10 +136,14 @@ export function refuseDifferences(differences: readonly Difference[], where: str
     .slice(0, 8)
     .map((d) => `${d.field}: the run has ${show(d.run)}, this command ${show(d.here)}`);
   if (differences.length > lines.length) lines.push(`and ${differences.length - lines.length} more`);
-  throw new SluiceError("config", `the run at ${where} was started with another identity:\n  ${lines.join("\n  ")}`, {
-    fix: "Use the run's settings, or another --output.",
-    values: { differences },
-  });
+  throw new SluiceError(
+    "config",
+    `the run at ${where} was started with another identity:\n  ${lines.join("\n  ")}`,
+    {
+      fix: "Use the run's settings, or another --output.",
+      values: { differences },
+    },
+  );
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

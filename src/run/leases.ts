@@ -2,10 +2,10 @@
 // correct whoever holds what. No two clocks are ever compared: a holder is taken for dead when its heartbeat has not
 // changed between two looks that are --lease-seconds apart on the observer's own clock, or its process has vanished here.
 
+import { z } from "zod";
 import { isAlive, type ProcessIdentity, processIdentitySchema } from "../base/process-identity.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Store, Stored } from "../store/store.js";
-import { z } from "zod";
 
 const leaseSchema = z.object({ worker: z.string(), process: processIdentitySchema.nullable() });
 const LEASE_NAME = /^leases\/(.+)\.(\d+)$/;
@@ -94,7 +94,9 @@ export class Leases {
     const holder = this.#holders.get(what);
     if (holder && !(await this.isDead(what))) return null;
     const name = `leases/${what}.${holder ? holder.epoch + 1 : 0}`;
-    const body = Buffer.from(JSON.stringify({ worker: this.#options.worker, process: this.#options.process }));
+    const body = Buffer.from(
+      JSON.stringify({ worker: this.#options.worker, process: this.#options.process }),
+    );
     const created = await this.#store.create(name, body);
     if (created === "exists") {
       const stored = await this.#store.head(name);
@@ -146,7 +148,9 @@ export class Leases {
   async noteFailure(unit: Unit, cause: string): Promise<number> {
     const what = unitName(unit);
     for (let n = this.failures(unit) + 1; ; n++) {
-      const body = Buffer.from(JSON.stringify({ worker: this.#options.worker, cause, at: new Date().toISOString() }));
+      const body = Buffer.from(
+        JSON.stringify({ worker: this.#options.worker, cause, at: new Date().toISOString() }),
+      );
       const created = await this.#store.create(`leases/${what}.failed.${n}`, body);
       this.#failures.set(what, n);
       if (created !== "exists") return n;
@@ -183,7 +187,9 @@ export class Leases {
     if (known !== undefined) return known;
     let owner: z.infer<typeof leaseSchema> | null;
     try {
-      owner = leaseSchema.parse(JSON.parse(Buffer.from(await this.#store.read(stored.name)).toString("utf8")));
+      owner = leaseSchema.parse(
+        JSON.parse(Buffer.from(await this.#store.read(stored.name)).toString("utf8")),
+      );
     } catch {
       owner = null;
     }

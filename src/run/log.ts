@@ -40,14 +40,16 @@ export class CommitLog {
 
   /** Every unit of the run, stream by stream. */
   *units(): Generator<Unit> {
-    for (let stream = 0; stream < this.#run.identity.dataset.streams.length; stream++) yield* this.unitsOf(stream);
+    for (let stream = 0; stream < this.#run.identity.dataset.streams.length; stream++)
+      yield* this.unitsOf(stream);
   }
 
   /** The units of one stream, in order; none where the run has no such stream. */
   *unitsOf(stream: number): Generator<Unit> {
     const records = this.#run.identity.dataset.streams[stream]?.records ?? 0;
     const perShard = this.#run.identity.samples_per_shard;
-    for (let index = 0; index < unitCount(records, perShard); index++) yield unitAt(stream, index, records, perShard);
+    for (let index = 0; index < unitCount(records, perShard); index++)
+      yield unitAt(stream, index, records, perShard);
   }
 
   /** Lists the run's folders: what has been committed by anybody since. */
@@ -154,11 +156,15 @@ export class CommitLog {
     const bytes = head === null ? null : await this.#store.read("run.json");
     const found = bytes === null ? "none" : createHash("sha256").update(bytes).digest("hex");
     if (found === this.#runFileSha256) return;
-    throw new SluiceError("config", `run.json at ${this.#store.uri} changed while this worker ran: the run was deleted or made anew`, {
-      found: bytes === null ? "no run.json" : `SHA-256 ${found.slice(0, 12)}`,
-      expected: `SHA-256 ${this.#runFileSha256.slice(0, 12)} of run ${this.#run.run.slice(0, 12)}`,
-      fix: "Start the command again: it will open the run that is there now, or refuse it.",
-    });
+    throw new SluiceError(
+      "config",
+      `run.json at ${this.#store.uri} changed while this worker ran: the run was deleted or made anew`,
+      {
+        found: bytes === null ? "no run.json" : `SHA-256 ${found.slice(0, 12)}`,
+        expected: `SHA-256 ${this.#runFileSha256.slice(0, 12)} of run ${this.#run.run.slice(0, 12)}`,
+        fix: "Start the command again: it will open the run that is there now, or refuse it.",
+      },
+    );
   }
 
   /**

@@ -20,7 +20,10 @@ export function mergeEntries(a: StatisticsEntry, b: StatisticsEntry): Statistics
   const count = a.count + b.count;
   const rows = a.rows + b.rows;
   const delta = b.mean - a.mean;
-  const m2 = a.variance * a.count + b.variance * b.count + (count === 0 ? 0 : (delta * delta * a.count * b.count) / count);
+  const m2 =
+    a.variance * a.count +
+    b.variance * b.count +
+    (count === 0 ? 0 : (delta * delta * a.count * b.count) / count);
   return {
     count,
     rows,

@@ -27,7 +27,9 @@ export class Preemption {
 
   /** Milliseconds left of the grace; infinite while nobody has asked to stop. */
   get remainingMs(): number {
-    return this.#firstAt === undefined ? Number.POSITIVE_INFINITY : Math.max(0, this.#firstAt + GRACE_MS - performance.now());
+    return this.#firstAt === undefined
+      ? Number.POSITIVE_INFINITY
+      : Math.max(0, this.#firstAt + GRACE_MS - performance.now());
   }
 
   /** Starts listening to the process's signals. */

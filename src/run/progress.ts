@@ -87,7 +87,10 @@ export class Progress {
       this.nonFinite += s.nan + s.inf;
       this.overflow += s.overflow;
       const where = `in ${name} of tpu_${commit.stream}/${commit.data}`;
-      if (s.overflow > 0) this.#warn(`${s.overflow} values ${where} do not fit float16 and became infinite; use --dtype bfloat16`);
+      if (s.overflow > 0)
+        this.#warn(
+          `${s.overflow} values ${where} do not fit float16 and became infinite; use --dtype bfloat16`,
+        );
       if (s.nan + s.inf > s.overflow) this.#warn(`${s.nan} NaN and ${s.inf} infinite values ${where}`);
     }
   }

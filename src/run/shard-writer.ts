@@ -31,6 +31,8 @@ export interface ShardWriterOptions {
   readonly selection: "rows" | "mean" | "max";
   readonly limits: BatchLimits;
   readonly worker: WorkerIdentity;
+  /** Awaited before the first commit: the weights' hash has been found to be the run's. */
+  readonly ready: Promise<void>;
 }
 
 /** A unit whose data lies in the spool, complete. */
@@ -112,8 +114,12 @@ export class ShardWriter {
         hash = await hasher.hash(file, []);
       }
       const committed = how.repair ? await log.read(unit) : null;
-      const data = file === null || !hash ? null : await createData(store, unit, file, hash, format.extension, committed);
+      const data =
+        file === null || !hash
+          ? null
+          : await createData(store, unit, file, hash, format.extension, committed);
       if (committed) return null;
+      await this.#o.ready;
       const commit = this.#describe(unit, samples, spooled, how.attempt, data, hash, laidOut);
       return (await log.commit(unit, commit)) === "committed" ? commit : null;
     } finally {
@@ -162,8 +168,18 @@ export class ShardWriter {
     const { layout, result } = spooled;
     const tensors = (layout?.tensors ?? []).map((tensor, i) => {
       const crc32c = laidOut?.tensors[i];
-      if (crc32c === undefined) throw new SluiceError("bug", `no checksum of ${tensor.name} in ${commitName(unit)}`);
-      return [tensor.name, { dtype: tensor.dtype, shape: [...tensor.shape], offset: tensor.offset, length: tensor.length, crc32c }];
+      if (crc32c === undefined)
+        throw new SluiceError("bug", `no checksum of ${tensor.name} in ${commitName(unit)}`);
+      return [
+        tensor.name,
+        {
+          dtype: tensor.dtype,
+          shape: [...tensor.shape],
+          offset: tensor.offset,
+          length: tensor.length,
+          crc32c,
+        },
+      ];
     });
     return {
       format: "sluice-commit-1",
@@ -184,7 +200,9 @@ export class ShardWriter {
       skipped: [...samples.skipped],
       left_out: [...samples.leftOut],
       tensors: Object.fromEntries(tensors),
-      statistics: Object.fromEntries(activations.flatMap(({ name }, i) => entryOf(name, result?.statistics[i]))),
+      statistics: Object.fromEntries(
+        activations.flatMap(({ name }, i) => entryOf(name, result?.statistics[i])),
+      ),
       execution: { ...spooled.execution },
       by: {
         attempt,

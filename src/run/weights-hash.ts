@@ -14,7 +14,11 @@ const cacheSchema = z.record(z.string(), z.string());
  * The SHA-256 over the hashes of a checkpoint's weight files, in order of name.
  * @param files real paths. @param hasher does the reading, off the main thread.
  */
-export async function hashWeights(files: readonly string[], hasher: Hasher, signal?: AbortSignal): Promise<string> {
+export async function hashWeights(
+  files: readonly string[],
+  hasher: Hasher,
+  signal?: AbortSignal,
+): Promise<string> {
   const all = createHash("sha256");
   for (const file of [...files].sort((a, b) => (basename(a) < basename(b) ? -1 : 1))) {
     all.update(await hashFileCached(file, hasher, signal));

@@ -137,7 +137,10 @@ async function computeUnit(parts: WorkerParts, read: ReadUnit): Promise<SpooledU
     await release(parts, read.claim);
     claims.forget(unit, false);
     if (stopped || error instanceof EngineFailure) {
-      if (!stopped) progress.warn(`the engine failed on ${unitName(unit)}: ${error instanceof Error ? error.message : error}`);
+      if (!stopped)
+        progress.warn(
+          `the engine failed on ${unitName(unit)}: ${error instanceof Error ? error.message : error}`,
+        );
       await runner.stop();
       return null;
     }
@@ -172,9 +175,13 @@ async function describeGivenUp(parts: WorkerParts, units: readonly Unit[]): Prom
   const names = units.map(unitName);
   const first = units[0];
   const cause = first ? await parts.leases.lastFailure(first) : "";
-  return new SluiceError("data", `the engine failed on ${names.slice(0, 5).join(", ")} five times; everything else is committed`, {
-    found: `last cause: ${messageOf(cause)}`,
-    fix: "Look at the unit's records, or try another machine, then start again with --retry-failed.",
-    values: { units: names },
-  });
+  return new SluiceError(
+    "data",
+    `the engine failed on ${names.slice(0, 5).join(", ")} five times; everything else is committed`,
+    {
+      found: `last cause: ${messageOf(cause)}`,
+      fix: "Look at the unit's records, or try another machine, then start again with --retry-failed.",
+      values: { units: names },
+    },
+  );
 }

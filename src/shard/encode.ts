@@ -1,8 +1,8 @@
 // The engine's values in the dtype in which they are stored.
 
 import type { FloatDType } from "../base/dtype.js";
-import { decodeBfloat16, encodeBfloat16, encodeFloat16 } from "../base/float16.js";
 import { SluiceError } from "../base/errors.js";
+import { decodeBfloat16, encodeBfloat16, encodeFloat16 } from "../base/float16.js";
 
 const FLOAT16_INFINITY = 0x7c00;
 
@@ -10,9 +10,14 @@ const FLOAT16_INFINITY = 0x7c00;
  * Encodes values, little-endian. float16 counts finite values that became infinite: they are never silent.
  * bfloat16 for a float32 file (pkl.gz) is widened exactly, so that it holds what a bfloat16 shard would.
  */
-export function encodeRows(data: Uint8Array, from: FloatDType, to: FloatDType): { data: Uint8Array; overflow: number } {
+export function encodeRows(
+  data: Uint8Array,
+  from: FloatDType,
+  to: FloatDType,
+): { data: Uint8Array; overflow: number } {
   if (from === to) return { data, overflow: 0 };
-  if (from === "bfloat16" && to === "float32") return { data: bytesOfArray(decodeBfloat16(patternsOf(data))), overflow: 0 };
+  if (from === "bfloat16" && to === "float32")
+    return { data: bytesOfArray(decodeBfloat16(patternsOf(data))), overflow: 0 };
   if (from !== "float32") throw new SluiceError("bug", `cannot store ${from} as ${to}`);
   const values = floatsOf(data);
   if (to === "bfloat16") return { data: bytesOfArray(encodeBfloat16(values)), overflow: 0 };

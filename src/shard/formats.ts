@@ -11,5 +11,8 @@ const FORMATS: readonly ShardFormat[] = [safetensorsFormat, pickleFormat];
 export function findFormat(name: string): ShardFormat {
   const format = FORMATS.find((f) => f.name === name);
   if (format) return format;
-  throw new SluiceError("usage", "there is no such shard format", { found: name, expected: FORMATS.map((f) => f.name).join(", ") });
+  throw new SluiceError("usage", "there is no such shard format", {
+    found: name,
+    expected: FORMATS.map((f) => f.name).join(", "),
+  });
 }

@@ -58,8 +58,15 @@ export async function hashFile(path: string, ranges: readonly FileRange[]): Prom
 }
 
 /** Messages between {@link Hasher} and its thread. */
-export type HashRequest = { readonly id: number; readonly path: string; readonly ranges: readonly FileRange[] };
-export type HashReply = { readonly id: number } & ({ readonly hash: FileHash } | { readonly error: PlainError });
+export type HashRequest = {
+  readonly id: number;
+  readonly path: string;
+  readonly ranges: readonly FileRange[];
+};
+export type HashReply = { readonly id: number } & (
+  | { readonly hash: FileHash }
+  | { readonly error: PlainError }
+);
 
 /** Hashes files in a thread that starts with the first. */
 export class Hasher {

@@ -35,7 +35,9 @@ export function indexTensors(samples: IndexedSamples, selection: "rows" | "mean"
   const infos = samples.infos.map((info) => Buffer.from(info));
   const infoOffsets = new BigInt64Array(samples.count + 1);
   for (const [i, info] of infos.entries()) infoOffsets[i + 1] = (infoOffsets[i] ?? 0n) + BigInt(info.length);
-  const rowOffsets = reduced ? Int32Array.from({ length: samples.count + 1 }, (_, i) => i) : samples.positionOffsets;
+  const rowOffsets = reduced
+    ? Int32Array.from({ length: samples.count + 1 }, (_, i) => i)
+    : samples.positionOffsets;
   return [
     tensor("sample_offsets", "int64", BigInt64Array.from(rowOffsets, BigInt)),
     tensor("sample_ids", "int64", samples.records),
@@ -50,6 +52,15 @@ export function indexTensors(samples: IndexedSamples, selection: "rows" | "mean"
   ];
 }
 
-function tensor(name: string, dtype: "int64" | "int32" | "uint8", array: BigInt64Array | Int32Array | Uint8Array): IndexTensor {
-  return { name, dtype, shape: [array.length], data: new Uint8Array(array.buffer, array.byteOffset, array.byteLength) };
+function tensor(
+  name: string,
+  dtype: "int64" | "int32" | "uint8",
+  array: BigInt64Array | Int32Array | Uint8Array,
+): IndexTensor {
+  return {
+    name,
+    dtype,
+    shape: [array.length],
+    data: new Uint8Array(array.buffer, array.byteOffset, array.byteLength),
+  };
 }

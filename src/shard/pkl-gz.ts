@@ -25,7 +25,11 @@ function layOut(contents: ShardContents): ShardLayout {
   const { activations, rowOffsets } = contents;
   const hooks = new Set(activations.map(({ name }) => name.replace(/^blocks\.\d+\./, "")));
   if (hooks.size > 1) {
-    throw new SluiceError("usage", "--format pkl.gz holds one hook", { found: [...hooks].join(", "), expected: "one name in --hooks", fix: "Use --format safetensors." });
+    throw new SluiceError("usage", "--format pkl.gz holds one hook", {
+      found: [...hooks].join(", "),
+      expected: "one name in --hooks",
+      fix: "Use --format safetensors.",
+    });
   }
   const samples = rowOffsets.length - 1;
   const places = new Float64Array(activations.length * samples);
@@ -54,7 +58,12 @@ function layOut(contents: ShardContents): ShardLayout {
 }
 
 /** gzip (RFC 1952) with a comment and without a time, so that equal input gives equal output. Runs in libuv's threads. */
-async function compressFile(laidOut: string, target: string, comment: string, signal?: AbortSignal): Promise<void> {
+async function compressFile(
+  laidOut: string,
+  target: string,
+  comment: string,
+  signal?: AbortSignal,
+): Promise<void> {
   let sum = 0;
   let size = 0;
   const count = new Transform({
@@ -64,10 +73,19 @@ async function compressFile(laidOut: string, target: string, comment: string, si
       done(null, chunk);
     },
   });
-  const header = Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff]), Buffer.from(`${comment}\0`, "latin1")]);
+  const header = Buffer.concat([
+    Buffer.from([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff]),
+    Buffer.from(`${comment}\0`, "latin1"),
+  ]);
   const out = createWriteStream(target, { flags: "wx" });
   out.write(header);
-  await pipeline(createReadStream(laidOut, { highWaterMark: 1 << 20 }), count, createDeflateRaw({ level: 1 }), out, { signal, end: false });
+  await pipeline(
+    createReadStream(laidOut, { highWaterMark: 1 << 20 }),
+    count,
+    createDeflateRaw({ level: 1 }),
+    out,
+    { signal, end: false },
+  );
   const trailer = Buffer.alloc(8);
   trailer.writeUInt32LE(sum >>> 0, 0);
   trailer.writeUInt32LE(size % 2 ** 32, 4);

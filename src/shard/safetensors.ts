@@ -1,7 +1,7 @@
 // The default format: one tensor per hook and layer, all samples' rows one after the other, with index tensors that say
 // whose they are. Deterministic to the byte: fixed order, no time, no host.
 
-import { bytesOf, elementsOf, safetensorsName, type DType } from "../base/dtype.js";
+import { bytesOf, type DType, elementsOf, safetensorsName } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import type { ShardContents, ShardFormat, ShardLayout, TensorPlace } from "./format.js";
 
@@ -38,7 +38,8 @@ function layOut(contents: ShardContents): ShardLayout {
   let offset = header.length;
   for (const { name, dtype, shape, data } of ordered) {
     const length = elementsOf(shape) * bytesOf(dtype);
-    if (data && data.length !== length) throw new SluiceError("bug", `index tensor ${name} has ${data.length} bytes, expected ${length}`);
+    if (data && data.length !== length)
+      throw new SluiceError("bug", `index tensor ${name} has ${data.length} bytes, expected ${length}`);
     if (data && length > 0) literals.push({ offset, bytes: data });
     tensors.push({ name, dtype, shape, offset, length });
     offset += length;
@@ -52,14 +53,17 @@ function placeRows(contents: ShardContents, tensors: readonly TensorPlace[]): Fl
   const places = new Float64Array(contents.activations.length * samples);
   for (const [a, { name, dtype, rowShape }] of contents.activations.entries()) {
     const rowBytes = elementsOf(rowShape) * bytesOf(dtype);
-    for (let s = 0; s < samples; s++) places[a * samples + s] = (starts.get(name) ?? 0) + (contents.rowOffsets[s] ?? 0) * rowBytes;
+    for (let s = 0; s < samples; s++)
+      places[a * samples + s] = (starts.get(name) ?? 0) + (contents.rowOffsets[s] ?? 0) * rowBytes;
   }
   return places;
 }
 
 function encodeHeader(tensors: readonly Planned[], contents: ShardContents): Uint8Array {
   const meanings = Object.fromEntries(contents.activations.map(({ name, meaning }) => [name, meaning]));
-  const header: Record<string, unknown> = { __metadata__: { ...contents.metadata, meanings: JSON.stringify(meanings) } };
+  const header: Record<string, unknown> = {
+    __metadata__: { ...contents.metadata, meanings: JSON.stringify(meanings) },
+  };
   let offset = 0;
   for (const { name, dtype, shape } of tensors) {
     const end = offset + elementsOf(shape) * bytesOf(dtype);

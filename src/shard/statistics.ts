@@ -33,7 +33,12 @@ export class Statistics {
   /** Adds rows of the given width. @param overflow finite values that became infinite when encoded. */
   update(data: Uint8Array, dtype: FloatDType, width: number, overflow = 0): void {
     this.#overflow += overflow;
-    const values = dtype === "float32" ? floatsOf(data) : dtype === "bfloat16" ? decodeBfloat16(patternsOf(data)) : decodeFloat16(patternsOf(data));
+    const values =
+      dtype === "float32"
+        ? floatsOf(data)
+        : dtype === "bfloat16"
+          ? decodeBfloat16(patternsOf(data))
+          : decodeFloat16(patternsOf(data));
     for (let start = 0; start < values.length; start += width) this.#addRow(values, start, start + width);
   }
 
@@ -75,7 +80,12 @@ export class Statistics {
     this.#inf += row.length - finite.length - nan;
     const sum = finite.reduce((a, v) => a + v, 0);
     const squares = finite.reduce((a, v) => a + v * v, 0);
-    this.#merge(finite.length, sum, squares, finite.reduce((a, v) => Math.max(a, Math.abs(v)), 0));
+    this.#merge(
+      finite.length,
+      sum,
+      squares,
+      finite.reduce((a, v) => Math.max(a, Math.abs(v)), 0),
+    );
   }
 
   /** Chan, Golub, LeVeque (1979): the moments of one row joined to those of all before it. */

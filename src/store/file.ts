@@ -5,7 +5,7 @@ import { copyFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { crc32c } from "@node-rs/crc32";
 import { SluiceError, systemCode } from "../base/errors.js";
-import { type FileSystem, isMissing, nodeFileSystem, type FileFacts } from "./file-system.js";
+import { type FileFacts, type FileSystem, isMissing, nodeFileSystem } from "./file-system.js";
 import { formatCrc, missingObject } from "./memory.js";
 import { checkName } from "./names.js";
 import type { Body, Store, Stored } from "./store.js";
@@ -37,7 +37,8 @@ export class FileStore implements Store {
     const path = this.#path(name);
     return this.#explain(path, async () => {
       await this.#makeFolder(dirname(path));
-      if (body instanceof Uint8Array) return this.#withTemporary(body, (from) => this.#link(from, name, path, formatCrc(crc32c(body))));
+      if (body instanceof Uint8Array)
+        return this.#withTemporary(body, (from) => this.#link(from, name, path, formatCrc(crc32c(body))));
       await this.#sync(body.file);
       return this.#link(body.file, name, path, body.crc32c);
     });
@@ -65,7 +66,9 @@ export class FileStore implements Store {
       if (!range || bytes.length === range.end - range.start) return bytes;
       throw missingObject(this.uri, name, range.start + bytes.length, range);
     } catch (error) {
-      throw isMissing((error as { cause?: unknown }).cause ?? error) ? missingObject(this.uri, name, undefined, range) : error;
+      throw isMissing((error as { cause?: unknown }).cause ?? error)
+        ? missingObject(this.uri, name, undefined, range)
+        : error;
     }
   }
 
@@ -89,11 +92,17 @@ export class FileStore implements Store {
     const entries = await this.#explain(this.uri, () => this.#fs.list(join(this.uri, folder)));
     const names = entries
       .map((entry) => folder + entry)
-      .filter((name) => name !== `${TEMPORARY_FOLDER}/` && (name.startsWith(prefix) || (name.endsWith("/") && prefix.startsWith(name))))
+      .filter(
+        (name) =>
+          name !== `${TEMPORARY_FOLDER}/` &&
+          (name.startsWith(prefix) || (name.endsWith("/") && prefix.startsWith(name))),
+      )
       .sort();
     for (let i = 0; i < names.length; i += STATS_AT_ONCE) {
       const some = names.slice(i, i + STATS_AT_ONCE);
-      const facts = await Promise.all(some.map((name) => (name.endsWith("/") ? null : this.#fs.stat(join(this.uri, name)))));
+      const facts = await Promise.all(
+        some.map((name) => (name.endsWith("/") ? null : this.#fs.stat(join(this.uri, name)))),
+      );
       for (const [k, name] of some.entries()) {
         const found = facts[k];
         if (name.endsWith("/")) yield* this.#walk(name, prefix);
@@ -133,7 +142,10 @@ export class FileStore implements Store {
     }
     await this.#fs.syncFolder(dirname(path));
     const facts = await this.#fs.stat(path);
-    if (!facts) throw new SluiceError("store", `${path} vanished as soon as it was created`, { fix: "Is the run being deleted?" });
+    if (!facts)
+      throw new SluiceError("store", `${path} vanished as soon as it was created`, {
+        fix: "Is the run being deleted?",
+      });
     return { ...describe(name, facts), crc32c: crc };
   }
 
@@ -164,7 +176,8 @@ export class FileStore implements Store {
     if (this.#folders.has(path) && (await this.#fs.stat(path))) return;
     const first = await this.#fs.makeFolder(path);
     if (first !== undefined) {
-      for (let folder = path; folder.length >= first.length; folder = dirname(folder)) await this.#fs.syncFolder(dirname(folder));
+      for (let folder = path; folder.length >= first.length; folder = dirname(folder))
+        await this.#fs.syncFolder(dirname(folder));
     }
     this.#folders.add(path);
   }
@@ -180,16 +193,31 @@ export class FileStore implements Store {
     } catch (cause) {
       const code = systemCode(cause);
       if (code === "ENOSPC" || code === "EDQUOT") {
-        throw new SluiceError("store", `the disk of ${this.uri} is full`, { fix: "Free space, then start the command again.", cause });
+        throw new SluiceError("store", `the disk of ${this.uri} is full`, {
+          fix: "Free space, then start the command again.",
+          cause,
+        });
       }
       if (code === "EIO") {
-        throw new SluiceError("store", `the disk of ${this.uri} fails`, { found: String(cause), fix: "Start again on another disk.", cause });
+        throw new SluiceError("store", `the disk of ${this.uri} fails`, {
+          found: String(cause),
+          fix: "Start again on another disk.",
+          cause,
+        });
       }
       if (code === "EACCES" || code === "EROFS" || code === "EPERM") {
-        throw new SluiceError("config", `no permission for ${path}`, { found: code, fix: "Make it writable, or name another --output.", cause });
+        throw new SluiceError("config", `no permission for ${path}`, {
+          found: code,
+          fix: "Make it writable, or name another --output.",
+          cause,
+        });
       }
       if (code === "ENOTDIR" || code === "EEXIST") {
-        throw new SluiceError("config", `${path} is in the way of a folder`, { found: code, fix: "Name another --output.", cause });
+        throw new SluiceError("config", `${path} is in the way of a folder`, {
+          found: code,
+          fix: "Name another --output.",
+          cause,
+        });
       }
       throw cause;
     }

@@ -36,7 +36,8 @@ export class MemoryStore implements Store {
   async read(name: string, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array> {
     const object = this.#objects.get(checkName(name));
     const end = range?.end ?? object?.bytes.length ?? 0;
-    if (!object || object.bytes.length < end) throw missingObject(this.uri, name, object?.bytes.length, range);
+    if (!object || object.bytes.length < end)
+      throw missingObject(this.uri, name, object?.bytes.length, range);
     return object.bytes.slice(range?.start ?? 0, end);
   }
 
@@ -53,7 +54,12 @@ export class MemoryStore implements Store {
   }
 
   #put(name: string, bytes: Uint8Array): Stored {
-    const stored = { name, size: bytes.length, version: String(++this.#versions), crc32c: formatCrc(crc32c(bytes)) };
+    const stored = {
+      name,
+      size: bytes.length,
+      version: String(++this.#versions),
+      crc32c: formatCrc(crc32c(bytes)),
+    };
     this.#objects.set(name, { bytes, stored });
     return stored;
   }

@@ -13,7 +13,9 @@ const FOREIGN_MS = 7 * 24 * 3600 * 1000;
 /** A new name: boot, pid namespace, pid, process start, random. */
 export function temporaryName(): string {
   const me = ownProcess();
-  const owner = me ? [me.boot, me.namespace.replace(/\D/g, "") || "0", me.pid, me.start] : ["0", "0", process.pid, "0"];
+  const owner = me
+    ? [me.boot, me.namespace.replace(/\D/g, "") || "0", me.pid, me.start]
+    : ["0", "0", process.pid, "0"];
   return `${owner.join("_")}_${randomBytes(8).toString("hex")}`;
 }
 

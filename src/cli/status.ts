@@ -1,0 +1,38 @@
+// `sluice status`: how far a run is, and who works on it.
+
+import type { Command } from "commander";
+import { openRunForReading } from "../read/open-run.js";
+import { type RunStatus, readStatus } from "../read/status.js";
+import { openStore } from "../store/stores.js";
+import { formatBytes, formatCount, formatSeconds, formatTable } from "./render.js";
+
+/** Adds the command. */
+export function registerStatus(program: Command): void {
+  program
+    .command("status <run>")
+    .description("workers, progress, rate and time left")
+    .option("--json", "print one JSON document")
+    .addHelpText("after", "\nExample:\n  sluice status ./run")
+    .action(async (run: string, flags: { json?: boolean }) => {
+      const status = await readStatus(await openRunForReading(openStore(run)));
+      process.stdout.write(flags.json ? `${JSON.stringify(status)}\n` : `${describe(status)}\n`);
+    });
+}
+
+function describe(s: RunStatus): string {
+  const left = s.seconds_left === null ? "nobody is running" : `left ${formatSeconds(s.seconds_left)}`;
+  const head = `run ${s.run.slice(0, 12)}: ${s.shards} of ${s.shards_total} shards, ${formatCount(s.records)} of ${formatCount(s.records_total)} records, ${formatBytes(s.bytes)}; ${s.complete ? "complete" : left}`;
+  if (s.workers.length === 0) return head;
+  const rows = s.workers.map((w) => [
+    String(w.worker_id),
+    `${w.host}:${w.pid}`,
+    w.status,
+    w.unit ?? "",
+    w.shards,
+    w.samples,
+    w.seconds > 0 ? Math.round(w.tokens / w.seconds) : 0,
+    `${w.at.slice(0, 19)}Z`,
+    w.message ?? "",
+  ]);
+  return `${head}\n\n${formatTable(["worker", "process", "status", "unit", "shards", "samples", "tokens/s", "last heard", "message"], rows)}`;
+}

@@ -1,0 +1,59 @@
+// `sluice streams`: split a dataset into N streams.
+
+import { fileURLToPath } from "node:url";
+import type { Command } from "commander";
+import { SluiceError } from "../base/errors.js";
+import { splitDataset } from "../data/split.js";
+import type { Flags } from "./extract-options.js";
+import { formatCount, ProgressLine } from "./render.js";
+import { parseWhole } from "./values.js";
+
+/** The ARC tasks that ship with the project. */
+export const BUNDLED_TASKS = fileURLToPath(new URL("../../assets/arc/tasks.jsonl.gz", import.meta.url));
+
+/** Adds the command. */
+export function registerStreams(program: Command): void {
+  program
+    .command("streams")
+    .description("split a dataset into N streams, one for each worker; record i goes to stream i mod N")
+    .option("--dataset <path>", "a .jsonl or .txt file, also with .gz; `arc` for the bundled ARC tasks")
+    .option("--num-streams <n>", "how many (default: 4)")
+    .option("--output-dir <folder>", "where to write them")
+    .option("--max-samples <n>", "the first records only")
+    .option("--shuffle <seed>", "shuffle the records first (they are held in memory)")
+    .option("--json", "print streams.json")
+    .addHelpText(
+      "after",
+      "\nExample:\n  sluice streams --dataset prompts.jsonl.gz --num-streams 32 --output-dir streams",
+    )
+    .action(async (flags: Flags) => {
+      const { dataset, outputDir } = flags;
+      if (typeof dataset !== "string" || typeof outputDir !== "string") {
+        throw new SluiceError("usage", "sluice streams needs --dataset and --output-dir", {
+          fix: "See sluice streams --help.",
+        });
+      }
+      let done = 0;
+      const line = new ProgressLine(() => `${formatCount(done)} records`);
+      try {
+        const summary = await splitDataset({
+          dataset: dataset === "arc" ? BUNDLED_TASKS : dataset,
+          streams: parseWhole("--num-streams", String(flags.numStreams ?? 4), 1, 100_000),
+          folder: outputDir,
+          maxSamples:
+            flags.maxSamples === undefined
+              ? undefined
+              : parseWhole("--max-samples", String(flags.maxSamples), 1),
+          shuffleSeed:
+            flags.shuffle === undefined ? undefined : parseWhole("--shuffle", String(flags.shuffle)),
+          onProgress: (records) => {
+            done = records;
+          },
+        });
+        const text = `${formatCount(summary.records)} records in ${summary.num_streams} streams in ${outputDir}`;
+        process.stdout.write(flags.json === true ? `${JSON.stringify(summary)}\n` : `${text}\n`);
+      } finally {
+        line.stop();
+      }
+    });
+}

@@ -1,0 +1,72 @@
+// `sluice verify`: the proof that every sample is there exactly once.
+
+import type { Command } from "commander";
+import { EXIT_CODES } from "../base/errors.js";
+import { openRunForReading } from "../read/open-run.js";
+import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
+import { openStore } from "../store/stores.js";
+import { formatBytes, formatCount, ProgressLine, paint } from "./render.js";
+
+/** Adds the command. */
+export function registerVerify(program: Command): void {
+  program
+    .command("verify <run>")
+    .description("prove that every sample is there exactly once, and that every size and checksum holds")
+    .option("--deep", "read every byte")
+    .option("--json", "print one JSON document")
+    .addHelpText(
+      "after",
+      "\nExample:\n  sluice verify ./run --deep\n\nExit code 65 where anything is doubled, corrupt or foreign, or missing of a run that says it is complete.",
+    )
+    .action(async (run: string, flags: { deep?: boolean; json?: boolean }) => {
+      const readable = await openRunForReading(openStore(run));
+      let looked = 0;
+      const line = new ProgressLine(() => `${formatCount(looked)} shards verified`);
+      try {
+        const report = await verifyRun(readable, {
+          deep: flags.deep === true,
+          onProgress: (done) => {
+            looked = done;
+          },
+        });
+        line.stop();
+        process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
+        if (isBroken(report)) process.exitCode = EXIT_CODES.data;
+      } finally {
+        line.stop();
+      }
+    });
+}
+
+/** The report for people. */
+export function describeReport(r: VerifyReport): string {
+  const state = isBroken(r) ? paint("BROKEN", "red") : r.complete ? paint("complete", "green") : "under way";
+  const lines = [
+    `${state}: ${formatCount(r.records)} of ${formatCount(r.expected)} records are committed, each once`,
+    `  ${formatCount(r.samples)} samples, ${formatCount(r.tokens)} tokens, ${formatCount(r.shards)} shards, ${formatBytes(r.bytes)}${r.deep ? ", every byte read" : ""}`,
+  ];
+  for (const { execution, commits } of r.executions) {
+    lines.push(
+      `  ${commits} commits by ${execution.engine} ${execution.version ?? ""} on ${execution.cpu ?? execution.device}, ${execution.threads ?? 1} threads`,
+    );
+  }
+  const list = (title: string, items: readonly string[]) => {
+    if (items.length > 0)
+      lines.push(`  ${title}: ${items.length}`, ...items.slice(0, 10).map((item) => `    ${item}`));
+  };
+  list("missing shards", r.missing);
+  list("doubled samples", r.duplicated);
+  list(
+    "corrupt",
+    r.corrupt.map(({ name, reason }) => `${name}: ${reason}`),
+  );
+  list(
+    "skipped records",
+    r.skipped.map(({ id, reason }) => `${id}: ${reason}`),
+  );
+  list(
+    "left out by rule",
+    r.left_out.map(({ id, reason }) => `${id}: ${reason}`),
+  );
+  return lines.join("\n");
+}

@@ -1,0 +1,29 @@
+// A run opened for reading: its identity and its log. Needs nothing but the run's folder.
+
+import { SluiceError } from "../base/errors.js";
+import { decodeRunFile, type RunFile } from "../run/identity.js";
+import { CommitLog } from "../run/log.js";
+import type { Store } from "../store/store.js";
+
+/** A run and its commits. */
+export interface ReadableRun {
+  readonly store: Store;
+  readonly run: RunFile;
+  /** Refreshed once. */
+  readonly log: CommitLog;
+}
+
+/** Opens a run. @throws SluiceError `config` where there is none; `data` where run.json is damaged. */
+export async function openRunForReading(store: Store): Promise<ReadableRun> {
+  if ((await store.head("run.json")) === null) {
+    throw new SluiceError("config", `there is no run at ${store.uri}`, {
+      expected: "a folder with run.json",
+      fix: "Check the path.",
+    });
+  }
+  const bytes = await store.read("run.json");
+  const run = decodeRunFile(bytes, store.uri);
+  const log = new CommitLog(store, run, bytes);
+  await log.refresh();
+  return { store, run, log };
+}

@@ -1,0 +1,66 @@
+// How far a run is, and who works on it: the commits, and the workers' heartbeats.
+
+import { type HeartbeatState, heartbeatSchema } from "../run/heartbeat.js";
+import type { Store } from "../store/store.js";
+import type { ReadableRun } from "./open-run.js";
+
+/** What `sluice status --json` prints. */
+export interface RunStatus {
+  readonly run: string;
+  readonly shards: number;
+  readonly shards_total: number;
+  readonly records: number;
+  readonly records_total: number;
+  readonly samples: number;
+  readonly tokens: number;
+  readonly bytes: number;
+  readonly complete: boolean;
+  /** Tokens a second of the workers that are running, and the time left at that rate; null where none is. */
+  readonly tokens_per_second: number;
+  readonly seconds_left: number | null;
+  readonly workers: readonly HeartbeatState[];
+}
+
+/** The state of a run at this moment. */
+export async function readStatus(readable: ReadableRun): Promise<RunStatus> {
+  const { store, run, log } = readable;
+  const units = [...log.units()];
+  const commits = await log.readAll();
+  const workers = await readWorkers(store);
+  const sum = (value: (commit: (typeof commits)[number]) => number) =>
+    commits.reduce((total, commit) => total + value(commit), 0);
+  const rate = workers
+    .filter((w) => w.status === "running" && w.seconds > 0)
+    .reduce((total, w) => total + w.tokens / w.seconds, 0);
+  const records = sum((c) => c.records[1] - c.records[0]);
+  const tokens = sum((c) => c.tokens);
+  const left =
+    records === 0 ? Number.POSITIVE_INFINITY : (tokens / records) * (run.identity.dataset.records - records);
+  return {
+    run: run.run,
+    shards: commits.length,
+    shards_total: units.length,
+    records,
+    records_total: run.identity.dataset.records,
+    samples: sum((c) => c.samples),
+    tokens,
+    bytes: sum((c) => c.size),
+    complete: commits.length === units.length,
+    tokens_per_second: rate,
+    seconds_left:
+      commits.length === units.length ? 0 : rate > 0 && Number.isFinite(left) ? left / rate : null,
+    workers,
+  };
+}
+
+async function readWorkers(store: Store): Promise<HeartbeatState[]> {
+  const workers: HeartbeatState[] = [];
+  for await (const { name } of store.list("workers/")) {
+    try {
+      workers.push(heartbeatSchema.parse(JSON.parse(Buffer.from(await store.read(name)).toString("utf8"))));
+    } catch {
+      // A heartbeat is for information: one that cannot be read is left out.
+    }
+  }
+  return workers.sort((a, b) => a.worker_id - b.worker_id || a.started.localeCompare(b.started));
+}

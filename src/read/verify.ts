@@ -1,0 +1,147 @@
+// The proof that a run holds every sample exactly once: the set of commits against the set of units, each commit's numbers
+// against its data, and with `deep` every byte against its checksum.
+
+import { createHash } from "node:crypto";
+import { isSluiceError, messageOf } from "../base/errors.js";
+import { unitName } from "../plan/unit.js";
+import type { Commit, SkippedEntry } from "../run/commit.js";
+import { commitName, dataName } from "../run/log.js";
+import type { ReadableRun } from "./open-run.js";
+import { readInt32, readInt64 } from "./read-tensor.js";
+
+const PIECE_BYTES = 8 << 20;
+
+/** What `sluice verify --json` prints. */
+export interface VerifyReport {
+  readonly run: string;
+  /** Every unit has a commit whose data is there. */
+  readonly complete: boolean;
+  /** Records committed, and in the dataset. */
+  readonly records: number;
+  readonly expected: number;
+  readonly samples: number;
+  /** Units without a commit, by name. */
+  readonly missing: readonly string[];
+  /** Samples `record:part` that are there twice. */
+  readonly duplicated: readonly string[];
+  /** Objects that are damaged, missing or foreign, and how. */
+  readonly corrupt: readonly { readonly name: string; readonly reason: string }[];
+  readonly skipped: readonly SkippedEntry[];
+  readonly left_out: readonly SkippedEntry[];
+  readonly shards: number;
+  readonly tokens: number;
+  readonly bytes: number;
+  /** Whether every byte was read. */
+  readonly deep: boolean;
+  /** Kinds of execution, and how many commits each made. */
+  readonly executions: readonly { readonly execution: Commit["execution"]; readonly commits: number }[];
+  /** Whether the run says of itself that it is complete (index.json). */
+  readonly claims_complete: boolean;
+}
+
+/** Whether the report is a failure: something is doubled, damaged, or missing of a run that says it is complete. */
+export function isBroken(report: VerifyReport): boolean {
+  return (
+    report.corrupt.length > 0 || report.duplicated.length > 0 || (report.claims_complete && !report.complete)
+  );
+}
+
+/** Verifies a run. @param onProgress gets the commits looked at so far. */
+export async function verifyRun(
+  readable: ReadableRun,
+  options: {
+    readonly deep: boolean;
+    readonly onProgress?: (done: number) => void;
+    readonly signal?: AbortSignal;
+  },
+): Promise<VerifyReport> {
+  const { store, run, log } = readable;
+  const missing: string[] = [];
+  const corrupt: { name: string; reason: string }[] = log
+    .foreignNames()
+    .map((name) => ({ name, reason: "belongs to no unit of this run" }));
+  const seen = new Set<string>();
+  const duplicated: string[] = [];
+  const kinds = new Map<string, { execution: Commit["execution"]; commits: number }>();
+  const skipped: SkippedEntry[] = [];
+  const leftOut: SkippedEntry[] = [];
+  const total = { records: 0, samples: 0, shards: 0, tokens: 0, bytes: 0 };
+  let expected = 0;
+  let done = 0;
+  for (const unit of log.units()) {
+    options.signal?.throwIfAborted();
+    options.onProgress?.(done++);
+    expected += unit.to - unit.from;
+    try {
+      const commit = await log.read(unit);
+      if (!commit) {
+        missing.push(unitName(unit));
+        continue;
+      }
+      total.records += commit.records[1] - commit.records[0];
+      total.samples += commit.samples;
+      total.tokens += commit.tokens;
+      skipped.push(...commit.skipped);
+      leftOut.push(...commit.left_out);
+      const key = JSON.stringify(commit.execution);
+      kinds.set(key, { execution: commit.execution, commits: (kinds.get(key)?.commits ?? 0) + 1 });
+      if (commit.data === null) continue;
+      total.shards += 1;
+      total.bytes += commit.size;
+      for (const problem of await checkData(readable, commit, options.deep)) corrupt.push(problem);
+      for (const sample of await samplesOf(readable, commit)) {
+        if (seen.has(sample)) duplicated.push(sample);
+        seen.add(sample);
+      }
+    } catch (error) {
+      if (!isSluiceError(error, "data")) throw error;
+      corrupt.push({ name: commitName(unit), reason: messageOf(error) });
+    }
+  }
+  return {
+    run: run.run,
+    complete: missing.length === 0 && corrupt.length === 0,
+    records: total.records,
+    expected,
+    samples: total.samples,
+    missing,
+    duplicated,
+    corrupt,
+    skipped,
+    left_out: leftOut,
+    shards: total.shards,
+    tokens: total.tokens,
+    bytes: total.bytes,
+    deep: options.deep,
+    executions: [...kinds.values()],
+    claims_complete: (await store.head("index.json")) !== null,
+  };
+}
+
+async function checkData(
+  { store, log }: ReadableRun,
+  commit: Commit,
+  deep: boolean,
+): Promise<{ name: string; reason: string }[]> {
+  const name = dataName(commit) ?? "";
+  const size = log.listedSize(name) ?? (await store.head(name))?.size;
+  if (size === undefined) return [{ name, reason: "missing" }];
+  if (size !== commit.size) return [{ name, reason: `${size} bytes, ${commit.size} committed` }];
+  if (!deep) return [];
+  const hash = createHash("sha256");
+  for (let start = 0; start < size; start += PIECE_BYTES) {
+    hash.update(await store.read(name, { start, end: Math.min(size, start + PIECE_BYTES) }));
+  }
+  return hash.digest("hex") === commit.sha256
+    ? []
+    : [{ name, reason: "its SHA-256 is not the committed one" }];
+}
+
+/** `record:part` of every sample in a safetensors shard, checked against the commit; a pkl.gz shard has no index to read. */
+async function samplesOf({ store, log }: ReadableRun, commit: Commit): Promise<string[]> {
+  if (commit.tensors.sample_ids === undefined || log.listedSize(dataName(commit) ?? "") !== commit.size)
+    return [];
+  const ids = await readInt64(store, commit, "sample_ids");
+  const parts = await readInt32(store, commit, "sample_parts");
+  return ids.map((id, i) => `${id}:${parts[i]}`);
+}

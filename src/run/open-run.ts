@@ -1,0 +1,276 @@
+// Opening a run: the first worker creates it, all others compare themselves with it. `run.json` is the decision: what it
+// says of the dataset fixes the unit tables, which any worker can make again from the dataset.
+
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { bytesOf } from "../base/dtype.js";
+import { SluiceError } from "../base/errors.js";
+import { RecordReader } from "../data/records.js";
+import { sampleRecords, scanDataset } from "../data/scan.js";
+import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
+import { chooseSamplesPerShard, type RecordEstimate } from "../plan/samples-per-shard.js";
+import type { Hasher } from "../shard/hash.js";
+import type { Store } from "../store/store.js";
+import {
+  decodeRunFile,
+  encodeRunFile,
+  findDifferences,
+  type Identity,
+  type RunFile,
+  refuseDifferences,
+} from "./identity.js";
+import type { Leases } from "./leases.js";
+import type { RunPlan } from "./run-plan.js";
+import { hashWeights } from "./weights-hash.js";
+
+const DEFAULT_SHARD_BYTES = 1_000_000_000;
+const SAMPLED_RECORDS = 1000;
+const POLL_MS = 300;
+
+/** A run, opened: the settings agree, and every stream has its table of units. */
+export interface OpenedRun {
+  readonly run: RunFile;
+  /** `run.json` as read. */
+  readonly bytes: Uint8Array;
+  readonly tables: readonly UnitTable[];
+  readonly isNew: boolean;
+  /** Resolves when the weights' hash has been taken and is the run's; await it before the first commit. */
+  readonly weights: Promise<void>;
+}
+
+/** What opening a run needs. */
+export interface OpenRunParts {
+  readonly store: Store;
+  readonly plan: RunPlan;
+  readonly leases: Leases;
+  readonly hasher: Hasher;
+  readonly signal: AbortSignal;
+  /** Tells what is being done, and how many bytes of the dataset have been read. */
+  readonly onProgress: (what: string, bytes?: number) => void;
+}
+
+/**
+ * Opens the run, or creates it where there is none; while another worker creates it, waits.
+ * @throws SluiceError `config` where the run was started with another identity, or the dataset is not the one it was created from.
+ */
+export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
+  const { store, leases, signal } = parts;
+  for (;;) {
+    signal.throwIfAborted();
+    if ((await store.head("run.json")) !== null) return joinRun(parts);
+    await leases.refresh();
+    const lease = await leases.claim("create");
+    if (!lease) {
+      await sleep(POLL_MS, undefined, { signal });
+      continue;
+    }
+    try {
+      if ((await store.head("run.json")) === null) return await createRun(parts);
+    } finally {
+      await leases.release(lease);
+    }
+  }
+}
+
+async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
+  const { store, plan, hasher, signal, onProgress } = parts;
+  const { options, dataset } = plan;
+  const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal);
+  weights.catch(() => {}); // Raised below.
+  const perShard = options.samplesPerShard ?? (await estimateSamplesPerShard(parts));
+  onProgress("reading the dataset once", 0);
+  const tables = await scanDataset(
+    dataset,
+    perShard,
+    options.maxSamples,
+    (bytes) => onProgress("reading the dataset once", bytes),
+    signal,
+  );
+  const records = tables.reduce((sum, table) => sum + table.records, 0);
+  if (records === 0)
+    throw new SluiceError("config", `the dataset ${dataset.path} has no records`, {
+      expected: "at least one line that is not blank",
+    });
+  const identity: Identity = {
+    ...withDataset(plan.identity, tables),
+    model: { ...plan.identity.model, weights_sha256: await weights },
+    samples_per_shard: perShard,
+    shard_bytes: options.samplesPerShard === undefined ? (options.shardBytes ?? DEFAULT_SHARD_BYTES) : null,
+  };
+  const record = {
+    created: new Date().toISOString(),
+    model: plan.checkpoint.family,
+    node: process.version,
+    expected_records: records,
+  };
+  const created = await store.create("run.json", encodeRunFile(identity, record));
+  const opened = await joinRun(parts, tables);
+  return { ...opened, isNew: created !== "exists" };
+}
+
+async function joinRun(parts: OpenRunParts, scanned?: readonly UnitTable[]): Promise<OpenedRun> {
+  const { store, plan, hasher, signal } = parts;
+  const bytes = await store.read("run.json");
+  const run = decodeRunFile(bytes, store.uri);
+  compareSettings(run, plan, store.uri);
+  const tables = await openTables(parts, run, scanned);
+  await keepModelFiles(store, plan.checkpoint.folder);
+  const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal).then((sha256) =>
+    refuseDifferences(
+      findDifferences(run.identity.model.weights_sha256, sha256, "model.weights_sha256"),
+      store.uri,
+    ),
+  );
+  weights.catch(() => {}); // Raised at the first commit.
+  return { run, bytes, tables, isNew: false, weights };
+}
+
+/** Compares all that is known before any byte of dataset or weights is read. */
+function compareSettings(run: RunFile, plan: RunPlan, where: string): void {
+  const { identity } = run;
+  const { options } = plan;
+  const here: Identity = {
+    ...plan.identity,
+    model: { ...plan.identity.model, weights_sha256: identity.model.weights_sha256 },
+    dataset: {
+      ...plan.identity.dataset,
+      records: identity.dataset.records,
+      // Sizes are compared once the units are known, so that an edit can be named.
+      streams:
+        plan.dataset.streams.length === identity.dataset.streams.length
+          ? identity.dataset.streams
+          : plan.identity.dataset.streams,
+    },
+    samples_per_shard: options.samplesPerShard ?? identity.samples_per_shard,
+    shard_bytes:
+      options.samplesPerShard === undefined
+        ? (options.shardBytes ?? identity.shard_bytes)
+        : identity.shard_bytes,
+  };
+  refuseDifferences(findDifferences(identity, here), where);
+}
+
+/** The tables of all streams, from the run or, where they are missing there, from the dataset. */
+async function openTables(
+  parts: OpenRunParts,
+  run: RunFile,
+  scanned?: readonly UnitTable[],
+): Promise<readonly UnitTable[]> {
+  const { store, plan, signal, onProgress } = parts;
+  const { streams } = run.identity.dataset;
+  const found: (UnitTable | null)[] = [];
+  for (const [s, stream] of streams.entries()) {
+    const name = `units/tpu_${s}.bin`;
+    const stored = scanned ? null : await store.head(name);
+    const table = stored === null ? null : decodeUnitTable(await store.read(name), `${store.uri}/${name}`);
+    if (table && hashUnitTable(table) !== stream.sha256) {
+      throw new SluiceError("data", `${store.uri}/${name} is not the table of this run`, {
+        fix: "Remove it: it is made again from the dataset.",
+      });
+    }
+    found.push(table);
+  }
+  if (found.some((table) => table === null)) {
+    const perShard = run.identity.samples_per_shard;
+    const tables =
+      scanned ??
+      (await scanDataset(
+        plan.dataset,
+        perShard,
+        plan.options.maxSamples,
+        (b) => onProgress("reading the dataset again", b),
+        signal,
+      ));
+    refuseOtherDataset(run, tables, parts);
+    for (const [s, table] of tables.entries()) {
+      if (found[s]) continue;
+      await store.create(`units/tpu_${s}.bin`, encodeUnitTable(table));
+      found[s] = table;
+    }
+  }
+  const tables = found.filter((table) => table !== null);
+  await refuseResized(parts, run, tables);
+  return tables;
+}
+
+/** A dataset whose tables are not the run's has changed since the run was created. */
+function refuseOtherDataset(run: RunFile, tables: readonly UnitTable[], { plan, store }: OpenRunParts): void {
+  const here = withDataset(plan.identity, tables).dataset;
+  refuseDifferences(findDifferences(run.identity.dataset, here, "dataset"), store.uri);
+}
+
+/** A stream of another size than at the run's creation was edited: names the first unit that differs. */
+async function refuseResized(
+  { plan, store }: OpenRunParts,
+  run: RunFile,
+  tables: readonly UnitTable[],
+): Promise<void> {
+  for (const [s, stream] of plan.dataset.streams.entries()) {
+    const wanted = run.identity.dataset.streams[s];
+    const table = tables[s];
+    if (!wanted || !table || wanted.bytes === stream.bytes) continue;
+    const [now] = await scanDataset({ ...plan.dataset, streams: [stream] }, table.samplesPerShard, undefined);
+    const unit = table.units.findIndex((u, i) => now?.units[i]?.sha256 !== u.sha256);
+    const from = unit * table.samplesPerShard;
+    const which =
+      unit < 0
+        ? "records were appended"
+        : `unit ${unit} (records ${from} to ${from + (table.units[unit]?.records ?? 0) - 1}) differs`;
+    throw new SluiceError(
+      "config",
+      `the dataset was edited since the run at ${store.uri} was created: stream ${s}, ${which}`,
+      {
+        found: `${stream.bytes} bytes in ${stream.file}`,
+        expected: `${wanted.bytes} bytes`,
+        fix: "Restore the dataset, or start a new run with another --output.",
+        values: { stream: s, unit },
+      },
+    );
+  }
+}
+
+function withDataset<T extends Pick<Identity, "dataset">>(identity: T, tables: readonly UnitTable[]): T {
+  const streams = identity.dataset.streams.map(({ bytes }, s) => {
+    const table = tables[s];
+    if (!table) throw new SluiceError("bug", `no table of stream ${s}`);
+    return { records: table.records, bytes, sha256: hashUnitTable(table) };
+  });
+  const records = streams.reduce((sum, stream) => sum + stream.records, 0);
+  return { ...identity, dataset: { ...identity.dataset, records, streams } };
+}
+
+/** Samples per shard from records evenly spaced in the dataset, as they would be computed and stored. */
+async function estimateSamplesPerShard({ plan, onProgress }: OpenRunParts): Promise<number> {
+  onProgress("looking at the dataset");
+  const reader = new RecordReader(plan.rules, plan.tokenizer);
+  const rowBytes = plan.activations.reduce(
+    (sum, { rowShape, dtype }) => sum + bytesOf(dtype) * rowShape.reduce((a, b) => a * b, 1),
+    0,
+  );
+  const estimates: RecordEstimate[] = [];
+  for (const [i, { bytes, weight }] of (await sampleRecords(plan.dataset, SAMPLED_RECORDS)).entries()) {
+    const { samples } = reader.read(bytes, i);
+    const tokens = samples.reduce((sum, s) => sum + s.ids.length, 0);
+    const rows =
+      plan.selection === "rows" ? samples.reduce((sum, s) => sum + s.positions.length, 0) : samples.length;
+    estimates.push({ weight, tokens, storedBytes: rows * (rowBytes + 9) + tokens * 4 + samples.length * 64 });
+    await nextTurn();
+  }
+  const wanted = plan.options.shardBytes ?? DEFAULT_SHARD_BYTES;
+  const { samples, boundBy } = chooseSamplesPerShard(estimates, wanted);
+  if (boundBy === "tokens")
+    onProgress(
+      `shards hold ${samples} records: smaller than --shard-size, so that a lost shard costs at most 131,072 tokens`,
+    );
+  return samples;
+}
+
+/** A copy of what is needed to decode the run in ten years. */
+async function keepModelFiles(store: Store, folder: string): Promise<void> {
+  for (const name of ["config.json", "tokenizer.json", "tokenizer_config.json"]) {
+    if ((await store.head(`model/${name}`)) !== null) continue;
+    const bytes = await readFile(join(folder, name)).catch(() => null);
+    if (bytes) await store.create(`model/${name}`, new Uint8Array(bytes));
+  }
+}

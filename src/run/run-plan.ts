@@ -1,0 +1,167 @@
+// What a worker knows of its run before it has looked at the run's folder: the model, the dataset, and the identity that
+// follows from them and the options. Everything here is checked, so that wrong input is refused before anything starts.
+
+import { SluiceError } from "../base/errors.js";
+import { type Dataset, openDataset } from "../data/dataset.js";
+import type { RecordRules } from "../data/records.js";
+import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
+import { costOf } from "../graph/graph.js";
+import { parseHooks, type Tap } from "../model/hooks.js";
+import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
+import type { BatchLimits } from "../plan/batches.js";
+import { parsePositions, selectionOf } from "../plan/positions.js";
+import type { ActivationSpec, ShardFormat } from "../shard/format.js";
+import { findFormat } from "../shard/formats.js";
+import type { LoadRequest } from "./engine-process.js";
+import type { ExtractOptions } from "./extract-options.js";
+import type { Identity } from "./identity.js";
+
+/** Bytes of a batch's outputs and largest intermediates at most. A constant, so that batches do not depend on the machine. */
+export const MAX_BATCH_BYTES = 512 * 2 ** 20;
+const MAX_BATCH_SAMPLES = 4096;
+
+/** A worker's plan. */
+export interface RunPlan {
+  readonly options: ExtractOptions;
+  readonly checkpoint: Checkpoint;
+  readonly dataset: Dataset;
+  readonly tokenizer: Tokenizer | null;
+  readonly taps: readonly Tap[];
+  readonly format: ShardFormat;
+  readonly activations: readonly ActivationSpec[];
+  readonly selection: "rows" | "mean" | "max";
+  readonly rules: RecordRules;
+  readonly limits: BatchLimits;
+  readonly load: LoadRequest;
+  /** The identity but for what is only known from the dataset's and the weights' bytes. */
+  readonly identity: Omit<Identity, "samples_per_shard" | "shard_bytes">;
+}
+
+const UNKNOWN_HASH = "0".repeat(64);
+
+/**
+ * Opens model and dataset, and resolves the options against them.
+ * @throws SluiceError `config` for a missing or unsupported model or dataset, `usage` for hooks, layers or positions that do not exist.
+ */
+export async function planRun(options: ExtractOptions): Promise<RunPlan> {
+  const checkpoint = await openModel(options.model);
+  const { shape } = checkpoint;
+  const taps = parseHooks(options.hooks, options.layers, shape.layers);
+  const positions = parsePositions(options.positions);
+  const selection = selectionOf(positions);
+  const format = findFormat(options.format);
+  const stored = format.storedDType(options.dtype);
+  const tapDType = options.dtype === "bfloat16" ? "bfloat16" : "float32";
+  const load: LoadRequest = {
+    engine: options.engine,
+    threads: options.threads,
+    model: options.model,
+    taps: taps.map((tap) => tap.name),
+    selection,
+    tapDType,
+  };
+  const cost = costOf(buildGraph(checkpoint, load));
+  const maxLength = limitLength(options.maxSeqLength, checkpoint);
+  const dataset = await openDataset(options.dataset);
+  const tokenizer = await openTokenizer(options.model);
+  const specials = specialIds(tokenizer, checkpoint);
+  const rules: RecordRules = {
+    lines: dataset.lines,
+    prompt: options.prompt,
+    column: options.column,
+    augment: options.augment,
+    bos: options.bos,
+    maxLength,
+    tooLong: options.tooLong,
+    positions,
+    skipSpecial: options.skipSpecial,
+    seed: options.seed,
+    vocabulary: shape.vocabulary,
+    ...specials,
+  };
+  return {
+    options,
+    checkpoint,
+    dataset,
+    tokenizer,
+    taps,
+    format,
+    activations: taps.map(({ name, layer, meaning }) => ({
+      name,
+      layer,
+      rowShape: [shape.width],
+      dtype: stored,
+      meaning,
+    })),
+    selection,
+    rules,
+    limits: {
+      maxTokens: options.batchTokens,
+      maxSamples: options.batchSize ?? MAX_BATCH_SAMPLES,
+      maxBytes: MAX_BATCH_BYTES,
+      ...cost,
+    },
+    load,
+    identity: {
+      format: "sluice-run-1",
+      model: {
+        family: checkpoint.family,
+        revision: null,
+        config: { ...checkpoint.config },
+        weights_sha256: UNKNOWN_HASH,
+      },
+      tokenizer: {
+        sha256: tokenizer?.sha256 ?? null,
+        special_ids: [...specials.specialIds],
+        bos_id: specials.bosId,
+        eos_ids: [...specials.eosIds],
+        bos: options.bos,
+      },
+      dataset: {
+        name: dataset.name,
+        max_samples: options.maxSamples ?? null,
+        records: 0,
+        streams: dataset.streams.map(({ bytes }) => ({ records: 0, bytes, sha256: UNKNOWN_HASH })),
+      },
+      prompt: {
+        kind: options.prompt,
+        column: options.column,
+        augment: options.augment,
+        max_seq_length: maxLength,
+        too_long: options.tooLong,
+      },
+      taps: taps.map((tap) => tap.name),
+      positions: options.positions,
+      skip_special: options.skipSpecial,
+      dtype: options.dtype,
+      compute_dtype: options.computeDType,
+      shard_format: options.format,
+      max_skipped: options.maxSkipped,
+      seed: options.seed,
+    },
+  };
+}
+
+/** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
+function limitLength(maxLength: number, { shape, folder }: Checkpoint): number {
+  if (!shape.positionsAreLearned || maxLength <= shape.maxPositions) return maxLength;
+  if (maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
+  throw new SluiceError("usage", `the model at ${folder} has ${shape.maxPositions} learned positions`, {
+    found: `--max-seq-length ${maxLength}`,
+    expected: `at most ${shape.maxPositions}`,
+  });
+}
+
+function specialIds(tokenizer: Tokenizer | null, checkpoint: Checkpoint) {
+  const named = (value: unknown): number[] =>
+    (Array.isArray(value) ? value : [value]).filter(
+      (id): id is number =>
+        Number.isInteger(id) && Number(id) >= 0 && Number(id) < checkpoint.shape.vocabulary,
+    );
+  const bosId = tokenizer?.bosId ?? named(checkpoint.config.bos_token_id)[0] ?? null;
+  const eosIds = [...new Set([...(tokenizer?.eosIds ?? []), ...named(checkpoint.config.eos_token_id)])].sort(
+    (a, b) => a - b,
+  );
+  const all = new Set([...(tokenizer?.specialIds ?? []), ...eosIds, ...(bosId === null ? [] : [bosId])]);
+  return { specialIds: [...all].sort((a, b) => a - b), bosId, eosIds };
+}
