@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { reporters } from "./vitest.reporters.js";
 
 // What `npm test` runs: everything that needs Node alone, in under three minutes.
 export default defineConfig({
@@ -8,5 +9,6 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    ...reporters("unit"),
   },
 });

@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { reporters } from "./vitest.reporters.js";
 
 // What `.ci/run` adds to `npm test`: long fault tests with real processes, and readers in Python.
 export default defineConfig({
@@ -9,5 +10,6 @@ export default defineConfig({
     fileParallelism: false,
     testTimeout: 900_000,
     hookTimeout: 300_000,
+    ...reporters("integration"),
   },
 });

@@ -1,0 +1,255 @@
+// The program as a user runs it, on small real models with ONNX Runtime: right numbers, resuming, and clear refusals.
+
+import { readFile, truncate, unlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { readFixture, relativeError } from "../src/engine/engine.suite.js";
+import { openRunForReading } from "../src/read/open-run.js";
+import { readInt64, readTensor } from "../src/read/read-tensor.js";
+import { FileStore } from "../src/store/file.js";
+import {
+  BUNDLED_MODEL,
+  hashData,
+  listCommits,
+  runSluice,
+  smallRun,
+  TINY_MODEL,
+  temporaryFolder,
+  tokenRecords,
+  writeJsonl,
+} from "./helpers.js";
+
+it("stores what PyTorch computes, sample by sample", async () => {
+  const folder = await temporaryFolder();
+  const fixture = readFixture("qwen2-one-kv-head");
+  const samples = fixture.cases.find((c) => c.name === "batch")?.samples ?? [];
+  const dataset = await writeJsonl(
+    join(folder, "d.jsonl"),
+    samples.map((token_ids) => ({ token_ids })),
+  );
+  const hooks = "resid_pre,attn_out,resid_mid,mlp_out,resid_post";
+  const ended = await runSluice(
+    smallRun(dataset, join(folder, "run"), "--dtype", "float32", "--hooks", hooks),
+  );
+  expect(ended).toMatchObject({ code: 0 });
+  const { log, store } = await openRunForReading(new FileStore(join(folder, "run")));
+  const [commit] = await log.readAll();
+  if (!commit) throw new Error("no commit");
+  const offsets = await readInt64(store, commit, "sample_offsets");
+  let compared = 0;
+  for (const [name, expected] of fixture.expected) {
+    const [, sample, hook] = /^batch\/(\d+)\/(.+)$/.exec(name) ?? [];
+    if (hook === undefined) continue;
+    const all = new Float32Array((await readTensor(store, commit, hook)).slice().buffer);
+    const rows = all.subarray((offsets[Number(sample)] ?? 0) * 48, (offsets[Number(sample) + 1] ?? 0) * 48);
+    expect(relativeError(rows, expected), name).toBeLessThan(1e-4);
+    compared += 1;
+  }
+  expect(compared).toBe(samples.length * 10);
+});
+
+it("goes on where the commits end, and says when nothing is left", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(100));
+  const run = join(folder, "run");
+  expect((await runSluice(smallRun(dataset, run))).code).toBe(0);
+  const whole = await hashData(run);
+  expect(Object.keys(whole)).toHaveLength(13);
+  const again = await runSluice(smallRun(dataset, run));
+  expect(again).toMatchObject({ code: 0 });
+  expect(again.stdout).toContain("Nothing left to do: 13 of 13 shards");
+  for (const lost of [
+    "tpu_0/shard_0003.json",
+    "tpu_0/shard_0005.safetensors",
+    "units/tpu_0.bin",
+    "index.json",
+    "run.json",
+  ]) {
+    await unlink(join(run, lost));
+    expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+  }
+  expect(await hashData(run)).toEqual(whole);
+  const verified = await runSluice(["verify", run, "--deep", "--json"]);
+  expect(JSON.parse(verified.stdout)).toMatchObject({
+    complete: true,
+    records: 100,
+    expected: 100,
+    samples: 100,
+    duplicated: [],
+    corrupt: [],
+    missing: [],
+  });
+});
+
+it("sees damage, and never says complete of it", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
+  const run = join(folder, "run");
+  await runSluice(smallRun(dataset, run));
+  const shard = join(run, "tpu_0/shard_0002.safetensors");
+  const bytes = await readFile(shard);
+  bytes[bytes.length - 700] = (bytes[bytes.length - 700] ?? 0) ^ 1;
+  await writeFile(shard, bytes);
+  expect(await runSluice(["verify", run, "--deep"])).toMatchObject({
+    code: 65,
+    stdout: expect.stringContaining("SHA-256"),
+  });
+  await truncate(shard, 1000);
+  expect(await runSluice(["verify", run])).toMatchObject({ code: 65 });
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({
+    code: 65,
+    stderr: expect.stringContaining("shard_0002.safetensors is corrupt"),
+  });
+  await unlink(shard);
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+  await writeFile(join(run, "tpu_0/shard_0001.json"), "{");
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({
+    code: 65,
+    stderr: expect.stringContaining("shard_0001.json"),
+  });
+});
+
+it("refuses a dataset that was edited in place, and names the records", async () => {
+  const folder = await temporaryFolder();
+  const records = tokenRecords(40);
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), records);
+  const run = join(folder, "run");
+  await runSluice(smallRun(dataset, run));
+  await unlink(join(run, "tpu_0/shard_0004.json"));
+  const text = await readFile(dataset, "utf8");
+  await writeFile(dataset, text.replace('"r25"', '"R25"'));
+  const sameSize = await runSluice(smallRun(dataset, run));
+  expect(sameSize).toMatchObject({ code: 78, stderr: expect.stringContaining("unit 3 (records 24 to 31)") });
+  await writeFile(dataset, text.replace('"r25"', '"r25 "'));
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({
+    code: 78,
+    stderr: expect.stringContaining("unit 3 (records 24 to 31)"),
+  });
+});
+
+it("lists unusable records and goes on, up to a limit", async () => {
+  const folder = await temporaryFolder();
+  const lines = [
+    '{"token_ids": [1, 2]}',
+    "not json",
+    "",
+    '{"token_ids": [999]}',
+    '{"other": 1}',
+    '{"token_ids": [3]}',
+    '{"token_ids": []}',
+  ];
+  const dataset = join(folder, "d.jsonl");
+  await writeFile(dataset, lines.join("\n"));
+  const run = join(folder, "run");
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+  const report = JSON.parse((await runSluice(["verify", run, "--json"])).stdout);
+  expect(report).toMatchObject({ complete: true, expected: 6, records: 6, samples: 2 });
+  expect(report.skipped.map((s: { reason: string }) => s.reason)).toEqual([
+    "not valid JSON",
+    "token id 999 is outside the vocabulary (0 to 198)",
+    "no text or token_ids",
+    "no tokens",
+  ]);
+  expect(await runSluice(smallRun(dataset, join(folder, "strict"), "--max-skipped", "3"))).toMatchObject({
+    code: 65,
+    stderr: expect.stringContaining("4 of 6 records"),
+  });
+  await writeFile(dataset, "broken\n".repeat(20));
+  expect(await runSluice(smallRun(dataset, join(folder, "half")))).toMatchObject({ code: 0 });
+  expect(JSON.parse((await runSluice(["verify", join(folder, "half"), "--json"])).stdout)).toMatchObject({
+    complete: true,
+    samples: 0,
+    shards: 0,
+  });
+});
+
+it("refuses wrong input with the contract's exit codes and says what to do", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(9));
+  const run = join(folder, "run");
+  const expectRefusal = async (args: string[], code: number, text: string) => {
+    const ended = await runSluice(args);
+    expect(ended.stderr).toContain(text);
+    expect(ended.stderr).not.toMatch(/\n\s+at /);
+    expect(ended.code, args.join(" ")).toBe(code);
+  };
+  await expectRefusal(
+    ["extract", "--model", "/nowhere", "--dataset", dataset, "--output", run],
+    78,
+    "there is no model at /nowhere",
+  );
+  await expectRefusal(
+    ["extract", "--model", TINY_MODEL, "--dataset", "/nowhere.jsonl", "--output", run],
+    78,
+    "there is no dataset at /nowhere.jsonl",
+  );
+  await expectRefusal(["extract", "--model", TINY_MODEL, "--dataset", dataset], 64, "--output is missing");
+  await expectRefusal(smallRun(dataset, run, "--layers", "99"), 64, "the model has 2 layers");
+  await expectRefusal(smallRun(dataset, run, "--hooks", "resid_nowhere"), 64, "resid_nowhere");
+  await expectRefusal(smallRun(dataset, run, "--positions", "5;6"), 64, "--positions cannot be read");
+  await expectRefusal(smallRun(dataset, run, "--dtype", "int8"), 64, "bfloat16, float16, float32");
+  await expectRefusal(smallRun(dataset, run, "--engine", "xla"), 64, "--engine xla is not in this version");
+  await expectRefusal(["dashboard", run], 64, "not in this version");
+  await expectRefusal(["frobnicate"], 64, "unknown command");
+  await expectRefusal(smallRun(dataset, "gs://bucket/run"), 78, "gs:// stores are not in this version");
+  await expectRefusal(["verify", join(folder, "no-run")], 78, "there is no run at");
+  await writeFile(join(folder, "empty.jsonl"), "\n\n");
+  await expectRefusal(smallRun(join(folder, "empty.jsonl"), join(folder, "e")), 78, "has no records");
+  await writeFile(join(folder, "t.txt"), "hello\n");
+  await expectRefusal(smallRun(join(folder, "t.txt"), join(folder, "t")), 78, "has no tokenizer");
+  expect((await runSluice(smallRun(dataset, run))).code).toBe(0);
+  await expectRefusal(
+    smallRun(dataset, run, "--dtype", "float32"),
+    78,
+    'dtype: the run has "bfloat16", this command "float32"',
+  );
+  await expectRefusal(smallRun(dataset, run, "--seed", "7"), 78, "seed: the run has 42, this command 7");
+});
+
+it("reads text with the model's tokenizer, cuts, selects, reduces", async () => {
+  const folder = await temporaryFolder();
+  const dataset = join(folder, "d.txt");
+  await writeFile(dataset, "1: 0 0 7 7\nPair 1 2 3 4 5\nhello world, 12 34\n");
+  const flags = [
+    "--model",
+    BUNDLED_MODEL,
+    "--dataset",
+    dataset,
+    "--threads",
+    "1",
+    "--dtype",
+    "float32",
+    "--layers",
+    "-1",
+  ];
+  const read = async (name: string, ...more: string[]) => {
+    const run = join(folder, name);
+    expect(await runSluice(["extract", ...flags, "--output", run, ...more])).toMatchObject({ code: 0 });
+    const { log, store } = await openRunForReading(new FileStore(run));
+    const [commit] = await log.readAll();
+    if (!commit) throw new Error("no commit");
+    const values = new Float32Array(
+      (await readTensor(store, commit, "blocks.5.hook_resid_post")).slice().buffer,
+    );
+    return { values, offsets: await readInt64(store, commit, "sample_offsets"), commit };
+  };
+  const full = await read("full");
+  const row = (i: number) => full.values.subarray(i * 128, (i + 1) * 128);
+  const last = await read("last", "--positions", "last");
+  expect(last.offsets).toEqual([0, 1, 2, 3]);
+  for (const s of [0, 1, 2])
+    expect(
+      relativeError(last.values.subarray(s * 128, (s + 1) * 128), row((full.offsets[s + 1] ?? 0) - 1)),
+    ).toBeLessThan(1e-5);
+  const mean = await read("mean", "--positions", "mean");
+  const expected = new Float32Array(128).map((_, i) => {
+    let sum = 0;
+    for (let r = 0; r < (full.offsets[1] ?? 0); r++) sum += row(r)[i] ?? 0;
+    return sum / (full.offsets[1] ?? 1);
+  });
+  expect(relativeError(mean.values.subarray(0, 128), expected)).toBeLessThan(1e-5);
+  const cut = await read("cut", "--max-seq-length", "4");
+  expect(cut.offsets).toEqual([0, 4, 8, 12]);
+  expect(relativeError(cut.values.subarray(0, 4 * 128), full.values.subarray(0, 4 * 128))).toBeLessThan(1e-5);
+  expect(await listCommits(join(folder, "cut"))).toEqual(["tpu_0/shard_0001.json"]);
+});

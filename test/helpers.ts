@@ -1,0 +1,141 @@
+// What the tests of the whole share: the program as a user runs it, small real models, datasets, and a look at a run.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach } from "vitest";
+
+const PROGRAM = fileURLToPath(new URL("../dist/cli/sluice.js", import.meta.url));
+/** A tiny random Qwen2 (tools/make_model_fixtures.py): two layers, width 48. */
+export const TINY_MODEL = fileURLToPath(new URL("./fixtures/models/qwen2-one-kv-head", import.meta.url));
+/** The model that ships with the project. */
+export const BUNDLED_MODEL = fileURLToPath(new URL("../assets/model", import.meta.url));
+
+/** How a program ended. */
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A running program. */
+export interface Running {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ended>;
+}
+
+/** Starts `sluice` with the flags; the environment holds nothing that would change its meaning. */
+export function startSluice(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  detached = false,
+): Running {
+  return startProgram(process.execPath, [PROGRAM, ...args], env, detached);
+}
+
+export function startProgram(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  detached = false,
+  cwd?: string,
+): Running {
+  const { PATH = "", HOME = "" } = process.env;
+  const child = spawn(command, args, {
+    env: { PATH, HOME, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+    detached,
+    cwd,
+  });
+  const text = { stdout: "", stderr: "" };
+  child.stdout?.setEncoding("utf8").on("data", (part: string) => {
+    text.stdout += part;
+  });
+  child.stderr?.setEncoding("utf8").on("data", (part: string) => {
+    text.stderr += part;
+  });
+  const ended = new Promise<Ended>((resolve) =>
+    child.on("close", (code, signal) => resolve({ code, signal, ...text })),
+  );
+  return { child, ended };
+}
+
+/** Runs `sluice` to its end. */
+export function runSluice(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<Ended> {
+  return startSluice(args, env).ended;
+}
+
+const folders: string[] = [];
+afterEach(async () => {
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
+});
+
+/** A folder that is gone after the test. */
+export async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-test-"));
+  folders.push(folder);
+  return folder;
+}
+
+/** Records of token ids for the tiny model, seeded: lengths 1 to 40. */
+export function tokenRecords(count: number, seed = 1): { id: string; token_ids: number[] }[] {
+  let state = seed;
+  const next = (bound: number) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    return (state >>> 8) % bound;
+  };
+  return Array.from({ length: count }, (_, i) => ({
+    id: `r${i}`,
+    token_ids: Array.from({ length: 1 + next(40) }, () => next(199)),
+  }));
+}
+
+/** Writes records as JSON lines. */
+export async function writeJsonl(file: string, records: readonly unknown[]): Promise<string> {
+  await writeFile(file, records.map((record) => `${JSON.stringify(record)}\n`).join(""));
+  return file;
+}
+
+/** The flags of a small run on the tiny model: 8 records a shard, one thread. */
+export function smallRun(dataset: string, output: string, ...more: string[]): string[] {
+  const flags = [
+    "--model",
+    TINY_MODEL,
+    "--dataset",
+    dataset,
+    "--output",
+    output,
+    "--samples-per-shard",
+    "8",
+    "--threads",
+    "1",
+  ];
+  return ["extract", ...flags, "--lease-seconds", "2", ...more];
+}
+
+/** SHA-256 of every data object of a run, by name. */
+export async function hashData(run: string): Promise<Record<string, string>> {
+  const hashes: Record<string, string> = {};
+  for (const folder of (await readdir(run)).filter((name) => name.startsWith("tpu_")).sort()) {
+    for (const name of (await readdir(join(run, folder), { recursive: true })).sort()) {
+      if (!/\.(safetensors|pkl\.gz)$/.test(name)) continue;
+      hashes[`${folder}/${name}`] = createHash("sha256")
+        .update(await readFile(join(run, folder, name)))
+        .digest("hex");
+    }
+  }
+  return hashes;
+}
+
+/** The names of a run's commits. */
+export async function listCommits(run: string): Promise<string[]> {
+  const names = await readdir(run, { recursive: true }).catch(() => []);
+  return names.filter((name) => /^tpu_\d+\/shard_\d+\.json$/.test(name)).sort();
+}

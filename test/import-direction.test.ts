@@ -1,0 +1,52 @@
+// Holds the direction of the flow: a folder imports only from those that docs/architecture.md lets it.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, it } from "vitest";
+
+const SOURCE = fileURLToPath(new URL("../src/", import.meta.url));
+const FLOW = ["store", "plan", "graph", "data", "model", "engine", "shard"];
+const ALLOWED: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  store: [],
+  plan: [],
+  graph: [],
+  shard: [],
+  data: ["store", "plan"],
+  model: ["graph", "store"],
+  engine: ["graph"],
+  run: FLOW,
+  read: ["store", "shard", "run", "plan"],
+  cli: [...FLOW, "run", "read"],
+  ".": [...FLOW, "run", "read"],
+};
+
+/** The imports of a source text that its folder may not make. */
+function findForbidden(folder: string, text: string): string[] {
+  const targets = [...text.matchAll(/(?:from|import)\s+"(\.[^"]+)"/g)].map((match) => match[1] ?? "");
+  const folders = targets.map(
+    (target) =>
+      /^\.\.\/([a-z]+)\//.exec(target)?.[1] ??
+      (folder === "." ? /^\.\/([a-z]+)\//.exec(target)?.[1] : undefined),
+  );
+  return folders.filter(
+    (to): to is string =>
+      to !== undefined && to !== "base" && to !== folder && !ALLOWED[folder]?.includes(to),
+  );
+}
+
+const files = readdirSync(SOURCE, { recursive: true, encoding: "utf8" }).filter(
+  (name) => name.endsWith(".ts") && !/\.(test|suite)\.ts$/.test(name),
+);
+
+it.each(files)("%s imports with the flow", (name) => {
+  const folder = name.includes("/") ? (name.split("/")[0] ?? "") : ".";
+  expect(Object.keys(ALLOWED)).toContain(folder);
+  expect(findForbidden(folder, readFileSync(join(SOURCE, name), "utf8"))).toEqual([]);
+});
+
+it("would see an import against the flow", () => {
+  expect(findForbidden("plan", 'import { x } from "../run/log.js";')).toEqual(["run"]);
+  expect(findForbidden("engine", 'import type { Y } from "../graph/graph.js";')).toEqual([]);
+});

@@ -1,0 +1,12 @@
+// Preloaded into every Node process of a test: an engine's process aborts when it is given a sample of a certain length,
+// as native code does on an input that it cannot stand.
+
+const length = Number(process.env.SLUICE_TEST_CRASH_LENGTH);
+if (process.argv[1]?.endsWith("engine-main.js")) {
+  process.on("message", (message) => {
+    if (message.type !== "compute") return;
+    const { inputOffsets } = message.job;
+    for (let i = 1; i < inputOffsets.length; i++)
+      if (inputOffsets[i] - inputOffsets[i - 1] === length) process.abort();
+  });
+}

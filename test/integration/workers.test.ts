@@ -1,0 +1,205 @@
+// Many processes on one output folder: shared work, sleepers, signals to whole process groups, engines that die.
+
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { expect, it } from "vitest";
+import {
+  BUNDLED_MODEL,
+  type Ended,
+  hashData,
+  listCommits,
+  runSluice,
+  smallRun,
+  startProgram,
+  startSluice,
+  TINY_MODEL,
+  temporaryFolder,
+  tokenRecords,
+  writeJsonl,
+} from "../helpers.js";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+async function readCommits(run: string) {
+  const names = await listCommits(run);
+  return Promise.all(names.map(async (name) => JSON.parse(await readFile(join(run, name), "utf8"))));
+}
+
+async function waitForCommits(run: string, count: number): Promise<void> {
+  for (let i = 0; (await listCommits(run)).length < count; i++) {
+    if (i > 600) throw new Error(`no ${count} commits within a minute`);
+    await sleep(100);
+  }
+}
+
+it.each([1, 8])("four workers that all think they are worker 0 share %i stream(s)", async (streams) => {
+  const folder = await temporaryFolder();
+  const source = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(640));
+  const dataset = join(folder, "streams");
+  await runSluice([
+    "streams",
+    "--dataset",
+    source,
+    "--num-streams",
+    String(streams),
+    "--output-dir",
+    dataset,
+  ]);
+  const run = join(folder, "run");
+  const workers = Array.from({ length: 4 }, () =>
+    runSluice(smallRun(dataset, run, "--worker-id", "0", "--engine", "reference")),
+  );
+  for (const ended of await Promise.all(workers)) expect(ended).toMatchObject({ code: 0 });
+  const commits = await readCommits(run);
+  expect(commits).toHaveLength(80);
+  const byWorker = new Map<string, number>();
+  for (const commit of commits) byWorker.set(commit.by.worker, (byWorker.get(commit.by.worker) ?? 0) + 1);
+  console.log(`${streams} streams, commits by worker:`, [...byWorker.values()]);
+  expect(byWorker.size).toBe(4);
+  const single = join(folder, "single");
+  await runSluice(smallRun(dataset, single, "--engine", "reference"));
+  expect(await hashData(run)).toEqual(await hashData(single));
+  expect((await readdir(join(run, "tpu_0"))).filter((name) => name === "alt")).toEqual([]);
+});
+
+it("a worker that slept through the end of the run neither doubles nor damages anything", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(400));
+  const run = join(folder, "run");
+  const sleeper = startSluice(smallRun(dataset, run));
+  await waitForCommits(run, 5);
+  sleeper.child.kill("SIGSTOP");
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+  const whole = await hashData(run);
+  const commits = await readCommits(run);
+  sleeper.child.kill("SIGCONT");
+  expect(await sleeper.ended).toMatchObject({ code: 0 });
+  expect(await hashData(run)).toEqual(whole);
+  expect(await readCommits(run)).toEqual(commits);
+});
+
+it("a sleeper whose run was made anew with another identity is refused", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(400));
+  const run = join(folder, "run");
+  const sleeper = startSluice(smallRun(dataset, run));
+  await waitForCommits(run, 3);
+  sleeper.child.kill("SIGSTOP");
+  await rm(run, { recursive: true });
+  expect(await runSluice(smallRun(dataset, run, "--seed", "7"))).toMatchObject({ code: 0 });
+  const whole = await hashData(run);
+  sleeper.child.kill("SIGCONT");
+  const ended = await sleeper.ended;
+  expect([65, 78]).toContain(ended.code);
+  expect(ended.stderr).toMatch(/made anew|foreign/);
+  const again = await runSluice(["verify", run, "--deep", "--json"]);
+  expect(JSON.parse(again.stdout)).toMatchObject({
+    complete: true,
+    records: 400,
+    duplicated: [],
+    corrupt: [],
+  });
+  for (const [name, hash] of Object.entries(whole)) expect((await hashData(run))[name]).toBe(hash);
+});
+
+it("SIGTERM to the process group of npx: exit 75 within 10 s, also in the middle of a long batch", async () => {
+  const folder = await temporaryFolder();
+  const long = Array.from({ length: 8 }, (_, i) => ({
+    token_ids: Array.from({ length: 1200 }, (_, k) => (k * 7 + i) % 199),
+  }));
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), long);
+  const args = smallRun(dataset, join(folder, "run"), "--engine", "reference");
+  const worker = startProgram("npx", ["sluice", ...args], {}, true, ROOT);
+  for (let i = 0; i < 100 && !worker.child.killed; i++) {
+    const names = await readdir(join(folder, "run"), { recursive: true }).catch(() => [] as string[]);
+    if (names.some((name) => name.endsWith(".shard"))) break;
+    await sleep(100);
+  }
+  await sleep(1000);
+  const at = performance.now();
+  process.kill(-(worker.child.pid ?? 0), "SIGTERM");
+  const ended: Ended = await worker.ended;
+  const seconds = (performance.now() - at) / 1000;
+  console.log(`exit after ${seconds.toFixed(2)} s: code ${ended.code}, signal ${ended.signal}`);
+  expect(seconds).toBeLessThan(10);
+  // npx itself dies of the signal; the worker's own word is its exit code, asked for without npx below.
+  const direct = startSluice(args, {}, true);
+  await sleep(2500);
+  process.kill(-(direct.child.pid ?? 0), "SIGTERM");
+  expect(await direct.ended).toMatchObject({ code: 75 });
+  expect(await listCommits(join(folder, "run"))).toEqual([]);
+});
+
+it("a worker that cannot go on leaves the others alone", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(400));
+  const run = join(folder, "run");
+  const good = startSluice(smallRun(dataset, run));
+  await waitForCommits(run, 2);
+  expect(await runSluice(smallRun(dataset, run, "--dtype", "float32"))).toMatchObject({ code: 78 });
+  expect(
+    await runSluice(["extract", "--model", BUNDLED_MODEL, "--dataset", dataset, "--output", run]),
+  ).toMatchObject({ code: 78 });
+  expect(await good.ended).toMatchObject({ code: 0 });
+});
+
+it("any half of a finished run can be deleted: extract completes it", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(80));
+  const run = join(folder, "run");
+  await runSluice(smallRun(dataset, run));
+  const whole = await hashData(run);
+  let state = 12_345;
+  for (let round = 0; round < 12; round++) {
+    const names = (await readdir(run, { recursive: true, withFileTypes: true }))
+      .filter((e) => e.isFile())
+      .map((e) => join(e.parentPath, e.name));
+    for (const name of names) {
+      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+      if (state / 2 ** 32 < 0.5) await rm(name);
+    }
+    const ended = await runSluice(smallRun(dataset, run));
+    expect(ended, ended.stderr).toMatchObject({ code: 0 });
+    expect(await hashData(run)).toEqual(whole);
+  }
+});
+
+it("a unit that kills its engine is given up after five attempts; everything else is committed", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(40));
+  const run = join(folder, "run");
+  const env = {
+    NODE_OPTIONS: `--import ${new URL("./crashing-engine.mjs", import.meta.url).href}`,
+    SLUICE_TEST_CRASH_LENGTH: String(longest()),
+  };
+  const ended = await runSluice(smallRun(dataset, run), env);
+  expect(ended.code).toBe(65);
+  expect(ended.stderr).toMatch(/failed on tpu_0\/shard_000\d five times; everything else is committed/);
+  expect(await listCommits(run)).toHaveLength(4);
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 65 });
+  expect(await runSluice(smallRun(dataset, run, "--retry-failed"))).toMatchObject({ code: 0 });
+
+  function longest(): number {
+    return Math.max(...tokenRecords(40).map((r) => r.token_ids.length));
+  }
+});
+
+it("the reference engine and ONNX Runtime share a run; each commit says who made it", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(240));
+  const run = join(folder, "run");
+  const ended = await Promise.all([
+    runSluice(smallRun(dataset, run, "--engine", "reference", "--dtype", "float32")),
+    runSluice(smallRun(dataset, run, "--engine", "onnx", "--dtype", "float32")),
+  ]);
+  expect(ended.map((e) => e.code)).toEqual([0, 0]);
+  const report = JSON.parse((await runSluice(["verify", run, "--deep", "--json"])).stdout);
+  expect(report).toMatchObject({ complete: true, records: 240, duplicated: [], corrupt: [] });
+  expect(report.executions.map((e: { execution: { engine: string } }) => e.execution.engine).sort()).toEqual([
+    "onnx",
+    "reference",
+  ]);
+  expect(TINY_MODEL).toContain("qwen2");
+});
