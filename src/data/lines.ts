@@ -24,28 +24,18 @@ export function* recordsIn(bytes: Buffer): Generator<{ readonly start: number; r
   }
 }
 
-/** The first record that begins after the offset's line, or at offset 0; null where there is none. @param size of the file, bytes. */
-export async function recordAfter(
-  file: FileHandle,
-  offset: number,
-  size: number,
-): Promise<{ start: number; bytes: Buffer } | null> {
-  let length = 64 << 10;
-  for (;;) {
-    const from = offset === 0 ? 0 : offset - 1;
-    const piece = Buffer.alloc(Math.min(length, size - from));
+/** The line that the offset lies in, with its newline; null where it is blank. @param size of the file, bytes. */
+export async function recordAt(file: FileHandle, offset: number, size: number): Promise<Buffer | null> {
+  for (let reach = 64 << 10; ; reach *= 4) {
+    const from = Math.max(0, offset - reach);
+    const piece = Buffer.alloc(Math.min(size, offset + reach) - from);
     await file.read(piece, 0, piece.length, from);
-    const isEnd = from + piece.length >= size;
-    let start = offset === 0 ? 0 : piece.indexOf(NEWLINE) + 1;
-    while (start > 0 || offset === 0) {
-      const newline = piece.indexOf(NEWLINE, start);
-      if (newline < 0 && !isEnd) break;
-      const end = newline < 0 ? piece.length : newline + 1;
-      if (!isBlank(piece, start, end)) return { start: from + start, bytes: piece.subarray(start, end) };
-      if (end >= piece.length) break;
-      start = end;
-    }
-    if (isEnd) return null;
-    length *= 4;
+    const before = offset === from ? -1 : piece.lastIndexOf(NEWLINE, offset - from - 1);
+    const after = piece.indexOf(NEWLINE, offset - from);
+    const hasStart = before >= 0 || from === 0;
+    const hasEnd = after >= 0 || from + piece.length === size;
+    if (!hasStart || !hasEnd) continue;
+    const line = piece.subarray(before + 1, after < 0 ? piece.length : after + 1);
+    return isBlank(line, 0, line.length) ? null : line;
   }
 }

@@ -7,7 +7,7 @@ import { Worker } from "node:worker_threads";
 import { entryPoint } from "../base/entry.js";
 import { type PlainError, reviveError } from "../base/error-transfer.js";
 import type { Dataset } from "./dataset.js";
-import { isBlank, recordAfter } from "./lines.js";
+import { isBlank, recordAt } from "./lines.js";
 import type { UnitEntry, UnitTable } from "./unit-table.js";
 
 const PIECE_BYTES = 8 << 20;
@@ -159,10 +159,8 @@ export async function sampleRecords(dataset: Dataset, count: number): Promise<Sa
     try {
       for (; next < count && (next * total) / count < before + stream.bytes; next++) {
         const offset = Math.floor((next * total) / count) - before;
-        const record =
-          (await recordAfter(file, Math.max(0, offset), stream.bytes)) ??
-          (await recordAfter(file, 0, stream.bytes));
-        if (record) samples.push({ bytes: Buffer.from(record.bytes), weight: 1 / record.bytes.length });
+        const record = await recordAt(file, Math.max(0, offset), stream.bytes);
+        if (record) samples.push({ bytes: Buffer.from(record), weight: 1 / record.length });
       }
     } finally {
       await file.close();

@@ -60,7 +60,7 @@ class FolderTokenizer implements Tokenizer {
     const config: object = JSON.parse(configText);
     const { added_tokens } = tokenizerSchema.parse(raw);
     const { bos_token, eos_token } = configSchema.parse(config);
-    this.#inner = new HuggingFaceTokenizer(raw, config);
+    this.#inner = new HuggingFaceTokenizer(spellOutByteLevel(raw), config);
     this.sha256 = createHash("sha256").update(json).update("\0").update(configText).digest("hex");
     this.specialIds = added_tokens
       .filter((t) => t.special)
@@ -88,6 +88,28 @@ class FolderTokenizer implements Tokenizer {
     const content = typeof token === "string" ? token : token?.content;
     return content === undefined ? null : (this.#inner.token_to_id(content) ?? null);
   }
+}
+
+/** The pattern inside tokenizers' ByteLevel (pre_tokenizers/byte_level.rs). */
+const BYTE_LEVEL = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const byteLevelSchema = z.looseObject({
+  pre_tokenizer: z.looseObject({
+    type: z.literal("ByteLevel"),
+    add_prefix_space: z.literal(false),
+    use_regex: z.boolean().default(true),
+  }),
+});
+
+/**
+ * JavaScript's \s has U+FEFF, which Rust's has not. The library translates the patterns of a Split, but not the one inside
+ * ByteLevel: so that one is spelt out as a Split.
+ */
+function spellOutByteLevel(raw: object): object {
+  const parsed = byteLevelSchema.safeParse(raw);
+  if (!parsed.success || !parsed.data.pre_tokenizer.use_regex) return raw;
+  const split = { type: "Split", pattern: { Regex: BYTE_LEVEL }, behavior: "Isolated", invert: false };
+  const pretokenizers = [split, { ...parsed.data.pre_tokenizer, use_regex: false }];
+  return { ...raw, pre_tokenizer: { type: "Sequence", pretokenizers } };
 }
 
 async function readIfThere(file: string): Promise<string | null> {

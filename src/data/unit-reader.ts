@@ -165,12 +165,13 @@ export class ThreadedUnitReader implements UnitReader {
   ): Promise<UnitSamples> {
     signal?.throwIfAborted();
     const id = this.#next++;
-    return new Promise((resolve, reject) => {
+    const abort = () => this.#waiting.get(id)?.reject(signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    return new Promise<UnitSamples>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
       this.#thread.ref();
       this.#thread.postMessage({ id, stream: unit.stream, index: unit.index } satisfies ReadRequest);
-    });
+    }).finally(() => signal?.removeEventListener("abort", abort));
   }
 
   async close(): Promise<void> {

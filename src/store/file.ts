@@ -130,6 +130,7 @@ export class FileStore implements Store {
 
   /** Links a durable file to its name; NFS may say EEXIST of a link that was made, and its reply was lost. */
   async #link(from: string, name: string, path: string, crc: string): Promise<Stored | "exists"> {
+    const linksBefore = (await this.#fs.stat(from))?.links ?? 0;
     try {
       await this.#fs.link(from, path);
     } catch (error) {
@@ -138,7 +139,8 @@ export class FileStore implements Store {
       if (code !== undefined && NO_LINKS.includes(code)) throw cannotLink(this.uri, error);
       if (code !== "EEXIST") throw error;
       const [ours, there] = [await this.#fs.stat(from), await this.#fs.stat(path)];
-      if (!ours || !there || ours.inode !== there.inode) return "exists";
+      // A link of this very attempt: the file had one name before, and has two now. More, or another file, is somebody's.
+      if (!ours || !there || ours.inode !== there.inode || ours.links !== linksBefore + 1) return "exists";
     }
     await this.#fs.syncFolder(dirname(path));
     const facts = await this.#fs.stat(path);

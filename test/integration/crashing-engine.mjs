@@ -2,11 +2,19 @@
 // as native code does on an input that it cannot stand.
 
 const length = Number(process.env.SLUICE_TEST_CRASH_LENGTH);
+
+function crashOnLength(message) {
+  if (message.type !== "compute") return;
+  const { inputOffsets } = message.job;
+  for (let i = 1; i < inputOffsets.length; i++)
+    if (inputOffsets[i] - inputOffsets[i - 1] === length) process.abort();
+}
+
 if (process.argv[1]?.endsWith("engine-main.js")) {
-  process.on("message", (message) => {
-    if (message.type !== "compute") return;
-    const { inputOffsets } = message.job;
-    for (let i = 1; i < inputOffsets.length; i++)
-      if (inputOffsets[i] - inputOffsets[i - 1] === length) process.abort();
-  });
+  // Not before the engine itself listens: the first listener would take the messages that were kept for it.
+  const timer = setInterval(() => {
+    if (process.listenerCount("message") === 0) return;
+    clearInterval(timer);
+    process.prependListener("message", crashOnLength);
+  }, 1);
 }

@@ -54,7 +54,7 @@ it(`survives ${KILLS} kills, by SIGKILL and SIGTERM`, { timeout: 1_500_000 }, as
       const before = (await listCommits(run)).length;
       const worker = startSluice(smallRun(dataset, run));
       const signal = random() < 0.5 ? "SIGKILL" : "SIGTERM";
-      const patience = before === 0 && random() < 0.1 ? random() * 500 : 350 + random() * 450;
+      const patience = before === 0 && random() < 0.1 ? random() * 500 : 500 + random() * 900;
       const early = await Promise.race([worker.ended, sleep(patience)]);
       if (early) {
         expect(early).toMatchObject({ code: 0 });

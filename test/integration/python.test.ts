@@ -23,36 +23,33 @@ async function readByPython(...args: string[]) {
   return JSON.parse(ended.stdout);
 }
 
-/** Every pair of values of two flags occurs in some row (a greedy covering of the product). */
+/** Rows in which every pair of values of two flags occurs: each takes the first pair still open, and fills up greedily. */
 function pairwise(axes: Readonly<Record<string, readonly string[]>>): string[][] {
-  const names = Object.keys(axes);
-  const open = new Set<string>();
-  const pair = (a: number, x: string, b: number, y: string) => `${a}=${x}&${b}=${y}`;
-  names.forEach((n, a) =>
-    names
-      .slice(a + 1)
-      .forEach((m, k) =>
-        axes[n]?.forEach((x) => axes[m]?.forEach((y) => open.add(pair(a, x, a + 1 + k, y)))),
-      ),
-  );
+  const values = Object.values(axes);
+  const key = (a: number, x: string, b: number, y: string) =>
+    a < b ? `${a}=${x}&${b}=${y}` : `${b}=${y}&${a}=${x}`;
+  const open = new Map<string, [number, string, number, string]>();
+  for (let a = 0; a < values.length; a++) {
+    for (let b = a + 1; b < values.length; b++) {
+      for (const x of values[a] ?? [])
+        for (const y of values[b] ?? []) open.set(key(a, x, b, y), [a, x, b, y]);
+    }
+  }
   const rows: string[][] = [];
-  while (open.size > 0) {
-    const row: string[] = [];
-    for (const [a, name] of names.entries()) {
-      const gain = (value: string) =>
-        row.filter((x, b) => open.has(pair(b, x, a, value))).length +
-        [...open].filter((p) => p.includes(`${a}=${value}&`)).length / 1000;
-      row.push([...(axes[name] ?? [])].sort((x, y) => gain(y) - gain(x))[0] ?? "");
+  for (let [next] = open.values(); next; [next] = open.values()) {
+    const row: (string | undefined)[] = values.map(() => undefined);
+    row[next[0]] = next[1];
+    row[next[2]] = next[3];
+    for (const [a, choices] of values.entries()) {
+      const gain = (x: string) =>
+        row.filter((y, b) => y !== undefined && b !== a && open.has(key(a, x, b, y))).length;
+      row[a] ??= [...choices].sort((x, y) => gain(y) - gain(x))[0];
     }
-    row.forEach((x, a) => row.slice(a + 1).forEach((y, k) => open.delete(pair(a, x, a + 1 + k, y))));
-    if (rows.some((other) => other.join() === row.join())) {
-      // The greedy choice has come round again: take one open pair as it is.
-      const [first] = open;
-      const fixed = first?.split("&").map((p) => p.split("=")) ?? [];
-      for (const [a, x] of fixed) if (a !== undefined && x !== undefined) row[Number(a)] = x;
-      row.forEach((x, a) => row.slice(a + 1).forEach((y, k) => open.delete(pair(a, x, a + 1 + k, y))));
+    const full = row.map((x) => x ?? "");
+    for (let a = 0; a < full.length; a++) {
+      for (let b = a + 1; b < full.length; b++) open.delete(key(a, full[a] ?? "", b, full[b] ?? ""));
     }
-    rows.push(row);
+    rows.push(full);
   }
   return rows;
 }
@@ -80,6 +77,11 @@ it("every pair of flags gives slices of the full float32 run, as Python reads th
   expect(await runSluice([...base, "--output", full, "--dtype", "float32", "--hooks", hooks])).toMatchObject({
     code: 0,
   });
+  const cut = join(folder, "full-24");
+  const cutting = ["--max-seq-length", "24", "--too-long", "cut-left"];
+  expect(
+    await runSluice([...base, "--output", cut, "--dtype", "float32", "--hooks", hooks, ...cutting]),
+  ).toMatchObject({ code: 0 });
   const rows = pairwise({
     "--hooks": ["resid_post", "blocks.*.hook_mlp_out", "resid_pre"],
     "--layers": ["all", "-1", "0,2-3"],
@@ -112,21 +114,7 @@ it("every pair of flags gives slices of the full float32 run, as Python reads th
     const ended = await runSluice(args);
     expect(ended, `${args.join(" ")}\n${ended.stderr}`).toMatchObject({ code: 0 });
     // Cut from the left changes what the model read: compare with a full run that read the same.
-    const against = length === "24" ? join(folder, "full-24") : full;
-    if (length === "24")
-      await runSluice([
-        ...base,
-        "--output",
-        against,
-        "--dtype",
-        "float32",
-        "--hooks",
-        hooks,
-        "--max-seq-length",
-        "24",
-        "--too-long",
-        "cut-left",
-      ]);
+    const against = length === "24" ? cut : full;
     const read = await readByPython(run, "--compare", against);
     expect(read.samples, args.join(" ")).toBe(30);
     expect(read.values_compared).toBeGreaterThan(0);

@@ -1,0 +1,4 @@
+import { MemoryStore } from "./memory.js";
+import { describeStore } from "./store.suite.js";
+
+describeStore("memory", () => new MemoryStore());
