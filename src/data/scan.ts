@@ -6,6 +6,7 @@ import { open } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { entryPoint } from "../base/entry.js";
 import { type PlainError, reviveError } from "../base/error-transfer.js";
+import { randomNumbers } from "../base/random.js";
 import type { Dataset } from "./dataset.js";
 import { isBlank, recordAt } from "./lines.js";
 import type { UnitEntry, UnitTable } from "./unit-table.js";
@@ -146,20 +147,24 @@ export interface SampledRecord {
 }
 
 /**
- * Records at evenly spaced bytes of the dataset. A long record is met more often than a short one; its weight, one over its
+ * Records at evenly spaced bytes of the dataset (one in each stride, at a place that is the same on every machine). A long record is met more often than a short one; its weight, one over its
  * length, makes up for that, so that weighted means are those of all records.
  */
 export async function sampleRecords(dataset: Dataset, count: number): Promise<SampledRecord[]> {
   const total = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const random = randomNumbers("records");
+  // A place of its own within each stride: strides that keep step with the records' lengths would meet the same kind only.
+  const places = Array.from({ length: count }, (_, i) =>
+    Math.floor(((i + random() / 2 ** 32) * total) / count),
+  );
   const samples: SampledRecord[] = [];
   let before = 0;
   let next = 0;
   for (const stream of dataset.streams) {
     const file = await open(stream.file, "r");
     try {
-      for (; next < count && (next * total) / count < before + stream.bytes; next++) {
-        const offset = Math.floor((next * total) / count) - before;
-        const record = await recordAt(file, Math.max(0, offset), stream.bytes);
+      for (; next < count && (places[next] ?? 0) < before + stream.bytes; next++) {
+        const record = await recordAt(file, (places[next] ?? 0) - before, stream.bytes);
         if (record) samples.push({ bytes: Buffer.from(record), weight: 1 / record.length });
       }
     } finally {
