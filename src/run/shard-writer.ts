@@ -1,7 +1,7 @@
 // From a unit's samples to its commit: the shard is laid out, its fixed bytes are written to a spool file, the engine
 // fills in the rows, the file is hashed, becomes the data object, and then the commit names it.
 
-import { SluiceError } from "../base/errors.js";
+import { isSluiceError, SluiceError, systemCode } from "../base/errors.js";
 import type { UnitSamples } from "../data/samples.js";
 import type { Execution } from "../engine/engine.js";
 import { type BatchLimits, batchesOf } from "../plan/batches.js";
@@ -85,7 +85,7 @@ export class ShardWriter {
       return { file, layout, result, execution, started };
     } catch (error) {
       await spool.remove(file);
-      throw error;
+      throw await this.#explain(error);
     }
   }
 
@@ -122,9 +122,27 @@ export class ShardWriter {
       await this.#o.ready;
       const commit = this.#describe(unit, samples, spooled, how.attempt, data, hash, laidOut);
       return (await log.commit(unit, commit)) === "committed" ? commit : null;
+    } catch (error) {
+      throw await this.#explain(error);
     } finally {
       if (file !== null) await spool.remove(file);
     }
+  }
+
+  /** A spool file that vanishes, or an engine that cannot open it, may mean that the whole run was deleted under this worker. */
+  async #explain(error: unknown): Promise<unknown> {
+    if (isSluiceError(error)) return error;
+    try {
+      await this.#o.log.confirmRun();
+    } catch (changed) {
+      return changed;
+    }
+    if (systemCode(error) !== "ENOENT") return error;
+    const fix = "Leave the spool folder alone while workers run, and start again.";
+    return new SluiceError("store", `a spool file in ${this.#o.spool.folder} vanished`, {
+      fix,
+      cause: error,
+    });
   }
 
   /** Removes whatever spool files this worker still has. */
