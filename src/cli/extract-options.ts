@@ -117,7 +117,6 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     retryFailed: flags.retryFailed === true,
     leaseSeconds: parsePositive("--lease-seconds", text("leaseSeconds") ?? "60"),
     spool: text("spool"),
-    yes: flags.yes === true,
     checkpointDir: text("checkpointDir", "CHECKPOINT_DIR"),
   };
 }

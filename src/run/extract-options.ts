@@ -38,7 +38,6 @@ export interface ExtractOptions {
   readonly retryFailed: boolean;
   readonly leaseSeconds: number;
   readonly spool: string | undefined;
-  readonly yes: boolean;
   /** Where checkpoint_worker_N.json is copied too. */
   readonly checkpointDir: string | undefined;
 }

@@ -7,7 +7,7 @@ import type { ShardContents, ShardFormat, ShardLayout, TensorPlace } from "./for
 
 const ALIGNMENT = 64;
 
-/** See the contract in `docs/cli.md`, "A safetensors shard". */
+/** One shard is one safetensors file; `index-tensors.ts` lists the index. */
 export const safetensorsFormat: ShardFormat = {
   name: "safetensors",
   extension: ".safetensors",
