@@ -3,9 +3,9 @@
 
 import { createHash } from "node:crypto";
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import { basename, join } from "node:path";
 import { z } from "zod";
+import { cacheFolder } from "../base/cache-folder.js";
 import type { Hasher } from "../shard/hash.js";
 
 const cacheSchema = z.record(z.string(), z.string());
@@ -38,7 +38,7 @@ async function hashFileCached(file: string, hasher: Hasher, signal?: AbortSignal
 }
 
 function cacheFile(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "sluice", "weights.json");
+  return cacheFolder("weights.json");
 }
 
 async function readCache(): Promise<Record<string, string>> {
