@@ -137,7 +137,7 @@ class Extraction {
       files: plan.dataset.streams.map((stream) => stream.file),
       tables: opened.tables,
       samplesPerShard,
-      model: plan.checkpoint.folder,
+      model: plan.checkpoint.path,
       rules: plan.rules,
       maxSkipped,
     });

@@ -115,7 +115,7 @@ async function joinRun(parts: OpenRunParts, scanned?: readonly UnitTable[]): Pro
   const run = decodeRunFile(bytes, store.uri);
   compareSettings(run, plan, store.uri);
   const tables = await openTables(parts, run, scanned);
-  await keepModelFiles(store, plan.checkpoint.folder);
+  await keepModelFiles(store, plan.checkpoint.path);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal).then((sha256) =>
     refuseDifferences(
       findDifferences(run.identity.model.weights_sha256, sha256, "model.weights_sha256"),

@@ -143,10 +143,10 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
-function limitLength(maxLength: number, { shape, folder }: Checkpoint): number {
+function limitLength(maxLength: number, { shape, path }: Checkpoint): number {
   if (!shape.positionsAreLearned || maxLength <= shape.maxPositions) return maxLength;
   if (maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
-  throw new SluiceError("usage", `the model at ${folder} has ${shape.maxPositions} learned positions`, {
+  throw new SluiceError("usage", `the model at ${path} has ${shape.maxPositions} learned positions`, {
     found: `--max-seq-length ${maxLength}`,
     expected: `at most ${shape.maxPositions}`,
   });
