@@ -12,6 +12,8 @@ import type { ModelShape } from "./family.js";
 import { openGguf } from "./gguf.js";
 import { openSafetensors, type WeightFiles } from "./safetensors.js";
 
+const MAX_LAYERS = 10_000;
+
 /** A checkpoint, opened: nothing is read but its config and the headers of its files. */
 export interface Checkpoint {
   /** The folder, or the .gguf file. */
@@ -37,6 +39,8 @@ export async function openModel(path: string): Promise<Checkpoint> {
   const reader = new ConfigReader(config, where);
   const shape = family.read(reader);
   reader.refuseTheRest();
+  if (shape.layers > MAX_LAYERS)
+    throw new SluiceError("config", `${where}: no model has so many layers`, { found: shape.layers });
   return { path, family: family.name, config, shape, weights: await openWeights() };
 }
 
