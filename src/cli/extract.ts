@@ -25,7 +25,7 @@ export function registerExtract(program: Command): void {
     .description("run one worker until the run is complete; the same command again resumes")
     .option(
       "--model <model>",
-      "a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file",
+      "a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a .gguf file, or a Hub id",
     )
     .option("--dataset <path>", "a .jsonl or .txt file, or a folder made by sluice streams")
     .option("--output <run>", "the folder where the run lives")

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
 import { type BuilderOptions, GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/graph.js";
+import { commitOfSnapshot } from "../hub/repo.js";
 import { ConfigReader, type RawConfig } from "./config.js";
 import { findFamily } from "./families.js";
 import type { ModelShape } from "./family.js";
@@ -18,6 +19,8 @@ const MAX_LAYERS = 10_000;
 export interface Checkpoint {
   /** The folder, or the .gguf file. */
   readonly path: string;
+  /** The Hub's commit, where the path lies in its cache. */
+  readonly revision: string | null;
   readonly family: string;
   /** config.json as read, or as the GGUF's metadata say it. */
   readonly config: RawConfig;
@@ -41,7 +44,14 @@ export async function openModel(path: string): Promise<Checkpoint> {
   reader.refuseTheRest();
   if (shape.layers > MAX_LAYERS)
     throw new SluiceError("config", `${where}: no model has so many layers`, { found: shape.layers });
-  return { path, family: family.name, config, shape, weights: await openWeights() };
+  return {
+    path,
+    revision: commitOfSnapshot(path),
+    family: family.name,
+    config,
+    shape,
+    weights: await openWeights(),
+  };
 }
 
 /** A config, where it was read, and the weights for when it has been checked. */
@@ -64,7 +74,7 @@ async function openFolder(folder: string): Promise<Opened> {
   } catch (cause) {
     throw new SluiceError("config", `there is no model at ${folder}`, {
       expected: "a folder with config.json and *.safetensors, or a .gguf file",
-      fix: "Give --model the folder of a downloaded checkpoint (Hub ids are not in this version).",
+      fix: "Give --model the folder of a checkpoint, a .gguf file, or a Hub id (org/name).",
       cause,
     });
   }

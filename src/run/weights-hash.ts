@@ -3,16 +3,17 @@
 
 import { createHash } from "node:crypto";
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
 import { cacheFolder } from "../base/cache-folder.js";
+import { sha256OfBlob } from "../hub/repo.js";
 import type { Hasher } from "../shard/hash.js";
 
 const cacheSchema = z.record(z.string(), z.string());
 
 /**
- * The SHA-256 over the hashes of a checkpoint's weight files, in order of name.
- * @param files real paths. @param hasher does the reading, off the main thread.
+ * The SHA-256 over the hashes of a checkpoint's weight files. A blob of the Hub's cache has its hash for a name.
+ * @param files real paths, in the order of the checkpoint's own names, which blobs do not have. @param hasher does the reading, off the main thread.
  */
 export async function hashWeights(
   files: readonly string[],
@@ -20,9 +21,7 @@ export async function hashWeights(
   signal?: AbortSignal,
 ): Promise<string> {
   const all = createHash("sha256");
-  for (const file of [...files].sort((a, b) => (basename(a) < basename(b) ? -1 : 1))) {
-    all.update(await hashFileCached(file, hasher, signal));
-  }
+  for (const file of files) all.update(sha256OfBlob(file) ?? (await hashFileCached(file, hasher, signal)));
   return all.digest("hex");
 }
 
