@@ -27,6 +27,7 @@ export function registerExtract(program: Command): void {
       "--model <model>",
       "a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a .gguf file, or a Hub id",
     )
+    .option("--adapter <folder>", "a LoRA adapter (peft) to be merged into the model: a folder, or a Hub id")
     .option("--dataset <path>", "a .jsonl or .txt file, or a folder made by sluice streams")
     .option("--output <run>", "the folder where the run lives")
     .option("--worker-id <n>", "which stream to begin with (default: from the environment, else 0)")
