@@ -109,7 +109,7 @@ async function claimAndRead(parts: WorkerParts): Promise<ReadUnit | null> {
     }
     if (claim.kind === "given-up") throw await describeGivenUp(parts, claim.units);
     progress.isWaiting = true;
-    await sleep(parts.pollMs, undefined, { signal: stopping }).catch(() => {});
+    await sleep(Math.max(parts.pollMs, claims.pollMs), undefined, { signal: stopping }).catch(() => {});
     progress.isWaiting = false;
   }
   return null;
