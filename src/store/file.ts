@@ -5,6 +5,7 @@ import { copyFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { crc32c } from "@node-rs/crc32";
 import { SluiceError, systemCode } from "../base/errors.js";
+import { explainDiskError } from "./disk-errors.js";
 import { type FileFacts, type FileSystem, isMissing, nodeFileSystem } from "./file-system.js";
 import { formatCrc, missingObject } from "./memory.js";
 import { checkName } from "./names.js";
@@ -100,8 +101,8 @@ export class FileStore implements Store {
       .sort();
     for (let i = 0; i < names.length; i += STATS_AT_ONCE) {
       const some = names.slice(i, i + STATS_AT_ONCE);
-      const facts = await Promise.all(
-        some.map((name) => (name.endsWith("/") ? null : this.#fs.stat(join(this.uri, name)))),
+      const facts = await this.#explain(this.uri, () =>
+        Promise.all(some.map((name) => (name.endsWith("/") ? null : this.#fs.stat(join(this.uri, name))))),
       );
       for (const [k, name] of some.entries()) {
         const found = facts[k];
@@ -193,35 +194,7 @@ export class FileStore implements Store {
     try {
       return await action();
     } catch (cause) {
-      const code = systemCode(cause);
-      if (code === "ENOSPC" || code === "EDQUOT") {
-        throw new SluiceError("store", `the disk of ${this.uri} is full`, {
-          fix: "Free space, then start the command again.",
-          cause,
-        });
-      }
-      if (code === "EIO") {
-        throw new SluiceError("store", `the disk of ${this.uri} fails`, {
-          found: String(cause),
-          fix: "Start again on another disk.",
-          cause,
-        });
-      }
-      if (code === "EACCES" || code === "EROFS" || code === "EPERM") {
-        throw new SluiceError("config", `no permission for ${path}`, {
-          found: code,
-          fix: "Make it writable, or name another --output.",
-          cause,
-        });
-      }
-      if (code === "ENOTDIR" || code === "EEXIST") {
-        throw new SluiceError("config", `${path} is in the way of a folder`, {
-          found: code,
-          fix: "Name another --output.",
-          cause,
-        });
-      }
-      throw cause;
+      throw explainDiskError(cause, { disk: this.uri, path, flag: "--output" });
     }
   }
 }
