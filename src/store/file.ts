@@ -51,6 +51,7 @@ export class FileStore implements Store {
     return this.#explain(path, async () => {
       await this.#makeFolder(dirname(path));
       await this.#withTemporary(body, (from) => this.#fs.rename(from, path));
+      await this.#fs.syncFolder(dirname(path));
       return (await this.head(name)) ?? { name, size: body.length, version: "" };
     });
   }
@@ -141,7 +142,12 @@ export class FileStore implements Store {
       if (code !== "EEXIST") throw error;
       const [ours, there] = [await this.#fs.stat(from), await this.#fs.stat(path)];
       // A link of this very attempt: the file had one name before, and has two now. More, or another file, is somebody's.
-      if (!ours || !there || ours.inode !== there.inode || ours.links !== linksBefore + 1) return "exists";
+      const isOurs = ours && there && ours.inode === there.inode && ours.links === linksBefore + 1;
+      if (!isOurs) {
+        // Whoever made it may have been killed before it was durable, and the caller is about to rely on it.
+        await this.#fs.syncFolder(dirname(path));
+        return "exists";
+      }
     }
     await this.#fs.syncFolder(dirname(path));
     const facts = await this.#fs.stat(path);
@@ -178,10 +184,10 @@ export class FileStore implements Store {
   async #makeFolder(path: string): Promise<void> {
     if (this.#folders.has(path) && (await this.#fs.stat(path))) return;
     const first = await this.#fs.makeFolder(path);
-    if (first !== undefined) {
-      for (let folder = path; folder.length >= first.length; folder = dirname(folder))
-        await this.#fs.syncFolder(dirname(folder));
-    }
+    // Below the root also those that were there: another worker may have made them a moment ago, and not synced them yet.
+    const shortest = Math.min(first?.length ?? Number.POSITIVE_INFINITY, this.uri.length + 1);
+    for (let folder = path; folder.length >= shortest; folder = dirname(folder))
+      await this.#fs.syncFolder(dirname(folder));
     this.#folders.add(path);
   }
 
