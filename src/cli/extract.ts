@@ -2,11 +2,12 @@
 
 import type { Command } from "commander";
 import { EXIT_CODES } from "../base/errors.js";
+import { formatBytes } from "../base/format-bytes.js";
 import { type ExtractReporter, extract } from "../run/extract.js";
 import type { OpenedRun } from "../run/open-run.js";
 import type { Progress } from "../run/progress.js";
 import { type Flags, resolveExtractOptions } from "./extract-options.js";
-import { formatBar, formatBytes, formatCount, formatSeconds, ProgressLine, paint } from "./render.js";
+import { formatBar, formatCount, formatSeconds, ProgressLine, paint } from "./render.js";
 
 const EXAMPLE = `
 Example:
@@ -61,6 +62,7 @@ export function registerExtract(program: Command): void {
     .option("--lease-seconds <s>", "how long a silent worker is believed to live (default: 60)")
     .option("--spool <folder>", "where shards under way lie (default: inside the run)")
     .option("--checkpoint-dir <folder>", "copy checkpoint_worker_N.json there too")
+    .option("--yes", "start although the estimated size does not fit the disk")
     .option("--json", "print one JSON document at the end")
     .addHelpText("after", EXAMPLE)
     .action(async (flags: Flags) => {

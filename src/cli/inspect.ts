@@ -3,10 +3,11 @@
 import { basename, dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
+import { formatBytes } from "../base/format-bytes.js";
 import { type Inspection, inspectCommits } from "../read/inspect.js";
 import { openRunForReading } from "../read/open-run.js";
 import { openStore } from "../store/stores.js";
-import { formatBytes, formatCount, formatTable } from "./render.js";
+import { formatCount, formatTable } from "./render.js";
 import { parseWhole } from "./values.js";
 
 /** Adds the command. */

@@ -10,11 +10,12 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { entryPoint } from "../base/entry.js";
 import { EXIT_CODES, SluiceError } from "../base/errors.js";
+import { formatBytes } from "../base/format-bytes.js";
 import { splitDataset } from "../data/split.js";
 import { openRunForReading } from "../read/open-run.js";
 import { isBroken, verifyRun } from "../read/verify.js";
 import { FileStore } from "../store/file.js";
-import { formatBytes, formatCount, paint } from "./render.js";
+import { formatCount, paint } from "./render.js";
 import { BUNDLED_TASKS } from "./streams.js";
 import { describeReport } from "./verify.js";
 

@@ -1,18 +1,6 @@
 // Numbers, tables and progress lines for people. A terminal gets a bar that is drawn again in place; anything else gets
 // plain lines. Colours only on a terminal, and never with NO_COLOR.
 
-/** 12.3 GB, 45.6 MB, 789 B: MB and GB are 10^6 and 10^9 bytes. */
-export function formatBytes(bytes: number): string {
-  const steps: readonly [number, string][] = [
-    [1e12, "TB"],
-    [1e9, "GB"],
-    [1e6, "MB"],
-    [1e3, "kB"],
-  ];
-  for (const [size, unit] of steps) if (bytes >= size) return `${(bytes / size).toPrecision(3)} ${unit}`;
-  return `${bytes} B`;
-}
-
 /** 1,234,567 */
 export function formatCount(n: number): string {
   return Math.round(n).toLocaleString("en-US");

@@ -1,10 +1,11 @@
 // `sluice status`: how far a run is, and who works on it.
 
 import type { Command } from "commander";
+import { formatBytes } from "../base/format-bytes.js";
 import { openRunForReading } from "../read/open-run.js";
 import { type RunStatus, readStatus } from "../read/status.js";
 import { openStore } from "../store/stores.js";
-import { formatBytes, formatCount, formatSeconds, formatTable } from "./render.js";
+import { formatCount, formatSeconds, formatTable } from "./render.js";
 
 /** Adds the command. */
 export function registerStatus(program: Command): void {

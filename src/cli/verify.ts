@@ -2,10 +2,11 @@
 
 import type { Command } from "commander";
 import { EXIT_CODES } from "../base/errors.js";
+import { formatBytes } from "../base/format-bytes.js";
 import { openRunForReading } from "../read/open-run.js";
 import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
 import { openStore } from "../store/stores.js";
-import { formatBytes, formatCount, ProgressLine, paint } from "./render.js";
+import { formatCount, ProgressLine, paint } from "./render.js";
 
 /** Adds the command. */
 export function registerVerify(program: Command): void {

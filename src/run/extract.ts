@@ -14,6 +14,7 @@ import { openStore } from "../store/stores.js";
 import { Claims } from "./claims.js";
 import { type CheckpointContext, describeCheckpoint, writeDerived } from "./derived.js";
 import { EngineProcess } from "./engine-process.js";
+import { checkSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
 import { Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
 import { Leases } from "./leases.js";
@@ -131,6 +132,9 @@ class Extraction {
     const repair = await log.findMissingData(stopping);
     if (repair.length > 0)
       this.#reporter.warn(`the data of ${repair.length} committed shards is missing: making it again`);
+    const units = [...log.units()];
+    const committed = () => units.filter((unit) => log.seems(unit)).length;
+    await this.#checkSpace(store, opened, { committed: committed(), units: units.length });
     const runner = new EngineProcess(plan.load);
     const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
     const reader = new ThreadedUnitReader({
@@ -156,8 +160,6 @@ class Extraction {
       worker: this.#worker,
       ready: opened.weights,
     });
-    const units = [...log.units()];
-    const committed = () => units.filter((unit) => log.seems(unit)).length;
     const derive = (status: CheckpointContext["status"], complete: boolean) =>
       this.#derive(store, opened, log, status, complete);
     const timer = setInterval(() => void derive("running", false).catch(() => {}), DERIVED_EVERY_MS);
@@ -215,6 +217,12 @@ class Extraction {
         { once: true },
       );
     });
+  }
+
+  async #checkSpace(store: Store, { run }: OpenedRun, done: Done): Promise<void> {
+    const expected = expectedOf(run);
+    if (expected && done.committed < done.units)
+      this.#reporter.note(await checkSpace(store, expected, done, this.#options.yes));
   }
 
   #refuseForeign(log: CommitLog, store: Store): void {

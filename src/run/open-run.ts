@@ -3,15 +3,15 @@
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import { bytesOf } from "../base/dtype.js";
+import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../base/errors.js";
-import { RecordReader } from "../data/records.js";
-import { sampleRecords, scanDataset } from "../data/scan.js";
+import { scanDataset } from "../data/scan.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
-import { chooseSamplesPerShard, type RecordEstimate } from "../plan/samples-per-shard.js";
+import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
+import { chooseSamplesPerShard } from "../plan/samples-per-shard.js";
 import type { Hasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
+import { checkSpace, sampleSizes, shapeOf } from "./expected-size.js";
 import {
   decodeRunFile,
   encodeRunFile,
@@ -25,7 +25,6 @@ import type { RunPlan } from "./run-plan.js";
 import { hashWeights } from "./weights-hash.js";
 
 const DEFAULT_SHARD_BYTES = 1_000_000_000;
-const SAMPLED_RECORDS = 1000;
 const POLL_MS = 300;
 
 /** A run, opened: the settings agree, and every stream has its table of units. */
@@ -78,7 +77,14 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   const { options, dataset } = plan;
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal);
   weights.catch(() => {}); // Raised below.
-  const perShard = options.samplesPerShard ?? (await estimateSamplesPerShard(parts));
+  onProgress("looking at the dataset");
+  const sizes = await sampleSizes(plan);
+  const perShard = choosePerShard(parts, sizes);
+  const expect = (records: number) =>
+    estimateRun(sizes, shapeOf(plan, perShard), records, dataset.streams.length);
+  const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const guess = expect(guessRecords(sizes, datasetBytes, options.maxSamples));
+  await checkSpace(store, guess, { committed: 0, units: guess.shards }, options.yes);
   onProgress("reading the dataset once", 0);
   const tables = await scanDataset(
     dataset,
@@ -102,7 +108,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
     created: new Date().toISOString(),
     model: plan.checkpoint.family,
     node: process.version,
-    expected_records: records,
+    expected: { ...expect(records), shards: tables.reduce((sum, table) => sum + table.units.length, 0) },
   };
   const created = await store.create("run.json", encodeRunFile(identity, record));
   const opened = await joinRun(parts, tables);
@@ -240,23 +246,15 @@ function withDataset<T extends Pick<Identity, "dataset">>(identity: T, tables: r
   return { ...identity, dataset: { ...identity.dataset, records, streams } };
 }
 
-/** Samples per shard from records evenly spaced in the dataset, as they would be computed and stored. */
-async function estimateSamplesPerShard({ plan, onProgress }: OpenRunParts): Promise<number> {
-  onProgress("looking at the dataset");
-  const reader = new RecordReader(plan.rules, plan.tokenizer);
-  const rowBytes = plan.activations.reduce(
-    (sum, { rowShape, dtype }) => sum + bytesOf(dtype) * rowShape.reduce((a, b) => a * b, 1),
-    0,
-  );
-  const estimates: RecordEstimate[] = [];
-  for (const [i, { bytes, weight }] of (await sampleRecords(plan.dataset, SAMPLED_RECORDS)).entries()) {
-    const { samples } = reader.read(bytes, i);
-    const tokens = samples.reduce((sum, s) => sum + s.ids.length, 0);
-    const rows =
-      plan.selection === "rows" ? samples.reduce((sum, s) => sum + s.positions.length, 0) : samples.length;
-    estimates.push({ weight, tokens, storedBytes: rows * (rowBytes + 9) + tokens * 4 + samples.length * 64 });
-    await nextTurn();
-  }
+/** Samples per shard, so that a shard is about as large as was asked for. */
+function choosePerShard({ plan, onProgress }: OpenRunParts, sizes: readonly RecordSize[]): number {
+  if (plan.options.samplesPerShard !== undefined) return plan.options.samplesPerShard;
+  const shape = shapeOf(plan, 1);
+  const estimates = sizes.map((r) => ({
+    weight: r.weight,
+    tokens: r.tokens,
+    storedBytes: storedBytes(r, shape),
+  }));
   const wanted = plan.options.shardBytes ?? DEFAULT_SHARD_BYTES;
   const { samples, boundBy } = chooseSamplesPerShard(estimates, wanted);
   if (boundBy === "tokens")
