@@ -55,6 +55,7 @@ export class ProgressLine {
   readonly #timer: NodeJS.Timeout;
   #drawn = false;
 
+  /** @param describe an empty text is not drawn. */
   constructor(describe: () => string, stream: NodeJS.WriteStream = process.stderr) {
     this.#stream = stream;
     this.#describe = describe;
@@ -77,12 +78,16 @@ export class ProgressLine {
   }
 
   #draw(): void {
-    if (!this.#stream.isTTY) {
-      this.#stream.write(`${this.#describe()}\n`);
+    const text = this.#describe();
+    if (text === "") {
+      this.#erase();
       return;
     }
-    const text = this.#describe().slice(0, Math.max(20, (this.#stream.columns ?? 80) - 1));
-    this.#stream.write(`\r\u001b[K${text}`);
+    if (!this.#stream.isTTY) {
+      this.#stream.write(`${text}\n`);
+      return;
+    }
+    this.#stream.write(`\r\u001b[K${text.slice(0, Math.max(20, (this.#stream.columns || 80) - 1))}`);
     this.#drawn = true;
   }
 

@@ -16,7 +16,7 @@ import { type CheckpointContext, describeCheckpoint, writeDerived } from "./deri
 import { EngineProcess } from "./engine-process.js";
 import { checkSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
-import { Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
+import { type DescribedState, Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
 import { Leases } from "./leases.js";
 import { CommitLog } from "./log.js";
 import { type OpenedRun, openRun } from "./open-run.js";
@@ -35,6 +35,8 @@ export interface ExtractReporter {
   note(message: string): void;
   /** Something wrong that does not end the worker. */
   warn(message: string): void;
+  /** How far a pass over many bytes is that comes before the loop: the dataset, the weights. */
+  reading(what: string, bytes: number, total: number): void;
   /** Called when the loop begins: the live counters, and what is to be done in all. */
   started(progress: Progress, run: OpenedRun, committed: () => number): void;
 }
@@ -119,9 +121,8 @@ class Extraction {
       leases,
       hasher: this.#hasher,
       signal: stopping,
-      onProgress: (what, bytes) => {
-        if (bytes === undefined || bytes === 0) this.#reporter.note(what);
-      },
+      onNote: (message) => this.#reporter.note(message),
+      onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
     const spool = new Spool(this.#options.spool ?? store.spool ?? join(tmpdir(), "sluice-spool"));
@@ -259,7 +260,7 @@ class Extraction {
     await rename(`${file}.${process.pid}`, file);
   }
 
-  #describe(): Omit<HeartbeatState, "beat" | "at"> {
+  #describe(): DescribedState {
     const { uuid, workerId, host, started } = this.#worker;
     const p = this.#progress;
     return {
@@ -267,6 +268,7 @@ class Extraction {
       worker_id: workerId,
       host,
       pid: process.pid,
+      process: this.#worker.process,
       status: this.#status === "running" && p.isWaiting && p.unit === null ? "waiting" : this.#status,
       started,
       unit: p.unit,

@@ -45,8 +45,10 @@ export interface OpenRunParts {
   readonly leases: Leases;
   readonly hasher: Hasher;
   readonly signal: AbortSignal;
-  /** Tells what is being done, and how many bytes of the dataset have been read. */
-  readonly onProgress: (what: string, bytes?: number) => void;
+  /** Gets something worth a line. */
+  readonly onNote: (message: string) => void;
+  /** Gets how far a pass over many bytes is; at its end, all of them. */
+  readonly onReading: (what: string, bytes: number, total: number) => void;
 }
 
 /**
@@ -73,11 +75,13 @@ export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
 }
 
 async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, plan, hasher, signal, onProgress } = parts;
+  const { store, plan, hasher, signal, onNote, onReading } = parts;
   const { options, dataset } = plan;
-  const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal);
+  const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal, (bytes, total) =>
+    onReading("hashing the weights", bytes, total),
+  );
   weights.catch(() => {}); // Raised below.
-  onProgress("looking at the dataset");
+  onNote("looking at the dataset");
   const sizes = await sampleSizes(plan);
   const perShard = choosePerShard(parts, sizes);
   const expect = (records: number) =>
@@ -85,14 +89,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
   const guess = expect(guessRecords(sizes, datasetBytes, options.maxSamples));
   await checkSpace(store, guess, { committed: 0, units: guess.shards }, options.yes);
-  onProgress("reading the dataset once", 0);
-  const tables = await scanDataset(
-    dataset,
-    perShard,
-    options.maxSamples,
-    (bytes) => onProgress("reading the dataset once", bytes),
-    signal,
-  );
+  const tables = await readDataset(parts, "reading the dataset once", perShard);
   const records = tables.reduce((sum, table) => sum + table.records, 0);
   if (records === 0)
     throw new SluiceError("config", `the dataset ${dataset.path} has no records`, {
@@ -163,7 +160,7 @@ async function openTables(
   run: RunFile,
   scanned?: readonly UnitTable[],
 ): Promise<readonly UnitTable[]> {
-  const { store, plan, signal, onProgress } = parts;
+  const { store } = parts;
   const { streams } = run.identity.dataset;
   const found: (UnitTable | null)[] = [];
   for (const [s, stream] of streams.entries()) {
@@ -179,15 +176,7 @@ async function openTables(
   }
   if (found.some((table) => table === null)) {
     const perShard = run.identity.samples_per_shard;
-    const tables =
-      scanned ??
-      (await scanDataset(
-        plan.dataset,
-        perShard,
-        plan.options.maxSamples,
-        (b) => onProgress("reading the dataset again", b),
-        signal,
-      ));
+    const tables = scanned ?? (await readDataset(parts, "reading the dataset again", perShard));
     refuseOtherDataset(run, tables, parts);
     for (const [s, table] of tables.entries()) {
       if (found[s]) continue;
@@ -197,6 +186,21 @@ async function openTables(
   }
   const tables = found.filter((table) => table !== null);
   await refuseResized(parts, run, tables);
+  return tables;
+}
+
+/** The one pass over the dataset. */
+async function readDataset(
+  { plan, signal, onReading }: OpenRunParts,
+  what: string,
+  samplesPerShard: number,
+): Promise<UnitTable[]> {
+  const { dataset, options } = plan;
+  const total = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const tell = (bytes: number) => onReading(what, bytes, total);
+  tell(0);
+  const tables = await scanDataset(dataset, samplesPerShard, options.maxSamples, tell, signal);
+  tell(total); // --max-samples may have ended it before.
   return tables;
 }
 
@@ -247,7 +251,7 @@ function withDataset<T extends Pick<Identity, "dataset">>(identity: T, tables: r
 }
 
 /** Samples per shard, so that a shard is about as large as was asked for. */
-function choosePerShard({ plan, onProgress }: OpenRunParts, sizes: readonly RecordSize[]): number {
+function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSize[]): number {
   if (plan.options.samplesPerShard !== undefined) return plan.options.samplesPerShard;
   const shape = shapeOf(plan, 1);
   const estimates = sizes.map((r) => ({
@@ -258,7 +262,7 @@ function choosePerShard({ plan, onProgress }: OpenRunParts, sizes: readonly Reco
   const wanted = plan.options.shardBytes ?? DEFAULT_SHARD_BYTES;
   const { samples, boundBy } = chooseSamplesPerShard(estimates, wanted);
   if (boundBy === "tokens")
-    onProgress(
+    onNote(
       `shards hold ${samples} records: smaller than --shard-size, so that a lost shard costs at most 131,072 tokens`,
     );
   return samples;
