@@ -3,11 +3,12 @@
 import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
+import { formatBytes } from "../base/format-bytes.js";
 import { type Inspection, inspectCommits } from "../read/inspect.js";
 import { openRunForReading, type ReadableRun } from "../read/open-run.js";
 import type { Commit } from "../run/commit.js";
 import { openStore } from "../store/stores.js";
-import { formatBytes, formatCount, formatTable } from "./render.js";
+import { formatCount, formatTable } from "./render.js";
 import { parseWhole } from "./values.js";
 
 /** Adds the command. */

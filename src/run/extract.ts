@@ -13,8 +13,9 @@ import { openStore } from "../store/stores.js";
 import { Claims } from "./claims.js";
 import { DerivedFiles } from "./derived-files.js";
 import { EngineProcess } from "./engine-process.js";
+import { checkSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
-import { Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
+import { type DescribedState, Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
 import { Leases } from "./leases.js";
 import { CommitLog } from "./log.js";
 import { type OpenedRun, openRun } from "./open-run.js";
@@ -33,6 +34,8 @@ export interface ExtractReporter {
   note(message: string): void;
   /** Something wrong that does not end the worker. */
   warn(message: string): void;
+  /** How far a pass over many bytes is that comes before the loop: the dataset, the weights. */
+  reading(what: string, bytes: number, total: number): void;
   /** Called when the loop begins: the live counters, and what is to be done in all. */
   started(progress: Progress, run: OpenedRun, committed: () => number): void;
 }
@@ -119,9 +122,8 @@ class Extraction {
       leases,
       hasher: this.#hasher,
       signal: stopping,
-      onProgress: (what, bytes) => {
-        if (bytes === undefined || bytes === 0) this.#reporter.note(what);
-      },
+      onNote: (message) => this.#reporter.note(message),
+      onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
     const spool = new Spool(this.#options.spool ?? store.spool ?? join(tmpdir(), "sluice-spool"));
@@ -130,6 +132,7 @@ class Extraction {
     await log.refresh();
     this.#refuseForeign(log, store);
     const units = log.unitCounts.reduce((sum, count) => sum + count, 0);
+    await this.#checkSpace(store, opened, { committed: log.committed, units });
     const runner = new EngineProcess(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
     if (log.committed < units) runner.start().catch(() => {});
@@ -228,6 +231,12 @@ class Extraction {
     });
   }
 
+  async #checkSpace(store: Store, { run }: OpenedRun, done: Done): Promise<void> {
+    const expected = expectedOf(run);
+    if (expected && done.committed < done.units)
+      this.#reporter.note(await checkSpace(store, expected, done, this.#options.yes));
+  }
+
   #refuseForeign(log: CommitLog, store: Store): void {
     const [foreign] = log.foreignNames();
     if (foreign === undefined) return;
@@ -247,7 +256,7 @@ class Extraction {
     });
   }
 
-  #describe(): Omit<HeartbeatState, "beat" | "at"> {
+  #describe(): DescribedState {
     const { uuid, workerId, host, started } = this.#worker;
     const p = this.#progress;
     return {
@@ -255,6 +264,7 @@ class Extraction {
       worker_id: workerId,
       host,
       pid: process.pid,
+      process: this.#worker.process,
       status: this.#status === "running" && p.isWaiting && p.unit === null ? "waiting" : this.#status,
       started,
       unit: p.unit,
