@@ -5,7 +5,13 @@ import { copyFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { crc32c } from "@node-rs/crc32";
 import { SluiceError, systemCode } from "../base/errors.js";
-import { type FileFacts, type FileSystem, isMissing, nodeFileSystem } from "./file-system.js";
+import {
+  type FileFacts,
+  type FileSystem,
+  findFileInTheWay,
+  isMissing,
+  nodeFileSystem,
+} from "./file-system.js";
 import { formatCrc, missingObject } from "./memory.js";
 import { checkName } from "./names.js";
 import type { Body, Store, Stored } from "./store.js";
@@ -215,11 +221,15 @@ export class FileStore implements Store {
         });
       }
       if (code === "ENOTDIR" || code === "EEXIST") {
-        throw new SluiceError("config", `${path} is in the way of a folder`, {
-          found: code,
-          fix: "Name another --output.",
-          cause,
-        });
+        throw new SluiceError(
+          "config",
+          `${(await findFileInTheWay(path)) ?? path} is in the way of a folder`,
+          {
+            found: "a file",
+            fix: "Name another --output.",
+            cause,
+          },
+        );
       }
       throw cause;
     }
