@@ -2,12 +2,30 @@
 
 import { SluiceError } from "../base/errors.js";
 import type { Family } from "./family.js";
+import { gemma2 } from "./gemma2.js";
+import { gemma3 } from "./gemma3.js";
+import { gptNeox } from "./gpt-neox.js";
 import { gpt2 } from "./gpt2.js";
 import { llama } from "./llama.js";
+import { mistral } from "./mistral.js";
+import { olmo2 } from "./olmo2.js";
+import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
+import { qwen3 } from "./qwen3.js";
 
 /** All families that this version computes. */
-export const FAMILIES: readonly Family[] = [llama, qwen2, gpt2];
+export const FAMILIES: readonly Family[] = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  gemma2,
+  gemma3,
+  phi3,
+  olmo2,
+  gptNeox,
+  gpt2,
+];
 
 /** The family of an architecture. @throws SluiceError `config` naming it and what is supported. */
 export function findFamily(architectures: unknown, where: string): Family {
