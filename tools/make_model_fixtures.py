@@ -19,7 +19,7 @@ import torch
 import transformers
 from transformers import (
     Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
-    LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Phi3Config, Phi3ForCausalLM,
+    GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Phi3Config, Phi3ForCausalLM,
     Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
 )
 
@@ -128,12 +128,12 @@ def activations(model, ids):
         if kind == "phi3":
             gate, up = gave[f"{mlp}.gate_up_proj"].chunk(2, dim=-1)
         else:
-            gate = gave[f"{mlp}." + {"gpt2": "c_fc", "gpt_neox": "dense_h_to_4h", "starcoder2": "c_fc"}.get(kind, "gate_proj")]
+            gate = gave[f"{mlp}." + {"gpt2": "c_fc", "gpt_neox": "dense_h_to_4h"}.get(kind, "gate_proj")]
             up = gave.get(f"{mlp}.up_proj")
         put("mlp.hook_pre", gate)
         if up is not None:
             put("mlp.hook_pre_linear", up)
-        put("mlp.hook_post", read[f"{mlp}." + {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h", "starcoder2": "c_proj"}.get(kind, "down_proj")])
+        put("mlp.hook_post", read[f"{mlp}." + {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h"}.get(kind, "down_proj")])
     found["ln_final.hook_out"] = gave[final]
     norm, x = base.get_submodule(final), read[final]
     if isinstance(norm, torch.nn.LayerNorm):
@@ -241,3 +241,12 @@ write("pythia", GPTNeoXForCausalLM(GPTNeoXConfig(**two, rope_parameters={"rope_t
 write("gpt-neox-sequential", GPTNeoXForCausalLM(GPTNeoXConfig(**two, use_parallel_residual=False, layer_norm_eps=1e-4, hidden_act="gelu_new", rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0})), 19, dtype=bf16)
 write("phi3", Phi3ForCausalLM(Phi3Config(**two, num_key_value_heads=2, sliding_window=6, pad_token_id=0, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), 20, dtype=bf16, long=True)
 write("olmo2", Olmo2ForCausalLM(Olmo2Config(**two, num_key_value_heads=2, rms_norm_eps=1e-5)), 21, dtype=bf16, long=True)
+write("granite", GraniteForCausalLM(GraniteConfig(**two, num_key_value_heads=2, tie_word_embeddings=True, embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.2)), 22, dtype=bf16)
+
+# What each family's config means where it leaves fields out.
+if len(sys.argv) == 1:
+    defaults = {}
+    for model in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Phi3ForCausalLM, Olmo2ForCausalLM, GraniteForCausalLM, GPTNeoXForCausalLM, GPT2LMHeadModel):
+        config_class = Gemma3TextConfig if model is Gemma3ForCausalLM else model.config_class
+        defaults[model.__name__] = {k: v for k, v in config_class().to_dict().items() if k not in transformers.PreTrainedConfig().to_dict()}
+    (root.parent / "model-defaults.json").write_text(json.dumps(defaults) + "\n")

@@ -11,6 +11,7 @@ import type { Graph } from "../graph/graph.js";
 import { type HookPoint, hookPoints } from "../model/hooks.js";
 import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
 import type { Engine, LoadedModel, TokenBatch } from "./engine.js";
+import { identitiesOf } from "./hook-identities.suite.js";
 
 const ROOT = fileURLToPath(new URL("../../test/fixtures/models/", import.meta.url));
 export const FIXTURES = readdirSync(ROOT, { withFileTypes: true })
@@ -172,6 +173,19 @@ export function describeEngine(engine: Engine): void {
       }
       const embedded = [found.get("hook_embed"), found.get("hook_pos_embed")].filter((x) => x !== undefined);
       expect(relativeError(sum(...embedded), get(0, "resid_pre"))).toBeLessThan(1e-6);
+    });
+
+    it("holds what hook points are, computed again from those before them and the checkpoint's parameters", async () => {
+      const ids = fixture.cases[0]?.samples[0] ?? [];
+      const checkpoint = await openModel(fixture.folder);
+      const found = await runTaps(model, batchOf([ids]));
+      const identities = identitiesOf(checkpoint, graphOf(checkpoint), found, [...ids.keys()]);
+      const wrong = identities
+        .map(({ name, found, expected }) => [name, relativeError(found, expected)] as const)
+        .filter(([, error]) => !(error < 1e-5));
+      expect(wrong).toEqual([]);
+      const rotary = points.some((p) => p.hook === "rot_q");
+      expect(identities).toHaveLength(checkpoint.shape.layers * (rotary ? 4 : 2) + 1);
     });
 
     it("gives the same rows whatever else is in the batch, and however long the padding is", async () => {

@@ -92,6 +92,8 @@ describe("planted bugs are seen against PyTorch's numbers", () => {
     ["norm weights without their 1", "gemma2", dropOffset],
     ["norm weights without their 1", "gemma3", dropOffset],
     ["embeddings that are not scaled", "gemma2", dropScale],
+    ["constants that are left out", "granite", dropScale],
+    ["scores scaled by the head's width", "granite", usualScale],
     ["a missing post-norm of attention", "gemma2", dropNorm("post_attention_layernorm")],
     ["a missing post-norm of the MLP", "gemma3", dropNorm("post_feedforward_layernorm")],
     ["a missing post-norm of attention", "olmo2", dropNorm("post_attention_layernorm")],

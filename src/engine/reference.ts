@@ -234,7 +234,8 @@ function describe(node: GraphNode & { op: "tap" }, rows: readonly Row[]): TapOut
   };
 }
 
-function readParameter(weights: Weights, name: string): Row {
+/** A parameter's values, whatever dtype it is stored in. @throws Error where there is none of that name. */
+export function readParameter(weights: Weights, name: string): Float64Array {
   const tensor = weights.find(name);
   if (!tensor) throw new Error(`no tensor ${name}`);
   const bytes = new Uint8Array(tensor.length);

@@ -75,7 +75,7 @@ export class ConfigReader {
   only(field: string, ...harmless: readonly unknown[]): void {
     const value = this.raw(field);
     if (value === undefined || value === null || harmless.includes(value)) return;
-    throw this.refuse(field, harmless.map((v) => JSON.stringify(v)).join(" or "));
+    throw this.refuse(field, [null, ...harmless].map((v) => JSON.stringify(v)).join(" or "));
   }
 
   /** The error for a value that this version does not compute. */

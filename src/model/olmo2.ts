@@ -24,7 +24,6 @@ export const olmo2: Family = {
     const hasBias = config.flag("attention_bias", false);
     const heads = { ...c, rope: readRope(config, c.headWidth), qkvBias: hasBias, outBias: hasBias };
     const mlp = { ...c, activation: readActivation(config, "hidden_act", "silu") };
-    config.only("clip_qkv");
     const norm = rmsNorm(c.epsilon);
     return gatedDecoder(c, {
       norm,
