@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { isSluiceError, messageOf } from "../base/errors.js";
 import { unitName } from "../plan/unit.js";
 import type { Commit, SkippedEntry } from "../run/commit.js";
+import { compareDataset, type DatasetDifference } from "../run/compare-dataset.js";
 import { commitName, dataName } from "../run/log.js";
 import type { ReadableRun } from "./open-run.js";
 import { readInt32, readInt64 } from "./read-tensor.js";
@@ -37,12 +38,17 @@ export interface VerifyReport {
   readonly executions: readonly { readonly execution: Commit["execution"]; readonly commits: number }[];
   /** Whether the run says of itself that it is complete (index.json). */
   readonly claims_complete: boolean;
+  /** Where the dataset given holds other records than the run was made of; null where none was given. */
+  readonly dataset: { readonly path: string; readonly differences: readonly DatasetDifference[] } | null;
 }
 
-/** Whether the report is a failure: something is doubled, damaged, or missing of a run that says it is complete. */
+/** Whether the report is a failure: something is doubled, damaged, of another dataset, or missing of a run that says it is complete. */
 export function isBroken(report: VerifyReport): boolean {
   return (
-    report.corrupt.length > 0 || report.duplicated.length > 0 || (report.claims_complete && !report.complete)
+    report.corrupt.length > 0 ||
+    report.duplicated.length > 0 ||
+    (report.dataset?.differences.length ?? 0) > 0 ||
+    (report.claims_complete && !report.complete)
   );
 }
 
@@ -51,11 +57,20 @@ export async function verifyRun(
   readable: ReadableRun,
   options: {
     readonly deep: boolean;
+    /** A dataset to compare the records with. */
+    readonly dataset?: string;
     readonly onProgress?: (done: number) => void;
+    /** Gets the bytes of the dataset read so far, and in all. */
+    readonly onDataset?: (bytes: number, total: number) => void;
     readonly signal?: AbortSignal;
   },
 ): Promise<VerifyReport> {
   const { store, run, log } = readable;
+  const { dataset: path, onDataset: onProgress, signal } = options;
+  const compared =
+    path === undefined
+      ? null
+      : { path, differences: await compareDataset(path, { store, run, log, onProgress, signal }) };
   const missing: string[] = [];
   const corrupt: { name: string; reason: string }[] = log
     .foreignNames()
@@ -69,7 +84,7 @@ export async function verifyRun(
   let expected = 0;
   let done = 0;
   for (const unit of log.units()) {
-    options.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     options.onProgress?.(done++);
     expected += unit.to - unit.from;
     try {
@@ -115,6 +130,7 @@ export async function verifyRun(
     deep: options.deep,
     executions: [...kinds.values()],
     claims_complete: (await store.head("index.json")) !== null,
+    dataset: compared,
   };
 }
 
