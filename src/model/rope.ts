@@ -41,7 +41,7 @@ interface Head {
   /** Elements of a head that are turned. */
   readonly rotary: number;
   readonly base: number;
-  /** base^(-2i / rotary). */
+  /** 1 / base^(2i / rotary), rounded where transformers rounds: a last place is 1e-4 radians at position 2000. */
   readonly plain: readonly number[];
 }
 
@@ -77,11 +77,15 @@ export function readRope(config: ConfigReader, headWidth: number, defaults: Rope
   const rotary = Math.floor(headWidth * share);
   if (rotary % 2 !== 0 || rotary < 2 || rotary > headWidth)
     throw config.refuse(shareField, `a share of a head of ${headWidth} that is an even number of elements`);
-  const plain = Array.from({ length: rotary / 2 }, (_, i) => base ** ((-2 * i) / rotary));
+  const { fround } = Math;
+  const plain = Array.from({ length: rotary / 2 }, (_, i) =>
+    fround(1 / fround(base ** fround((2 * i) / rotary))),
+  );
   const type = p.rope_type ?? p.type ?? "default";
   const scale = Object.hasOwn(SCALINGS, type) ? SCALINGS[type] : undefined;
-  if (scale) return scale({ rotary, base, plain }, withContext(config, type, p));
-  throw refuseType(type);
+  if (!scale) throw refuseType(type);
+  const { frequencies, amplitude } = scale({ rotary, base, plain }, withContext(config, type, p));
+  return { frequencies: frequencies.map(fround), amplitude };
 }
 
 /** Parameters of the wanted kind of layer, where there is one entry for each. */
