@@ -86,7 +86,7 @@ export function describeEngine(engine: Engine): void {
         .filter(([, error]) => !(error < 1e-5));
       expect(wrong).toEqual([]);
       const rotary = points.some((p) => p.hook === "rot_q");
-      expect(identities).toHaveLength(checkpoint.shape.layers * (rotary ? 4 : 2) + 1);
+      expect(identities).toHaveLength(checkpoint.shape.layers * (rotary ? 5 : 3) + 1);
     });
 
     it("gives the same rows whatever else is in the batch, and however long the padding is", async () => {

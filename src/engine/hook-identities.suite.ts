@@ -1,5 +1,6 @@
 // What the hook points mean, as arithmetic between them (docs/hooks.md), computed again here from the checkpoint's own
-// parameters: attn_out from z, mlp_out from mlp_post, rot_q and rot_k from q and k, ln_final from ln_final_normalized.
+// parameters: rot_q and rot_k from q and k, z from those and v, attn_out from z, mlp_out from mlp_post, ln_final from
+// ln_final_normalized.
 
 import type { Graph, GraphNode } from "../graph/graph.js";
 import { HOOKS, hookName } from "../model/hooks.js";
@@ -45,11 +46,24 @@ export function identitiesOf(
     }
     for (const of of ["q", "k"] as const) {
       const name = hookName(`rot_${of}`, layer);
-      const node = ropeOf(graph, name);
-      if (!node) continue;
+      const node = sourceOf(graph, name);
+      if (node?.op !== "rope") continue;
       const normalised = model.normaliseHeads(of, layer, get(hookName(of, layer)), node.heads);
       identities.push({ name, found: get(name), expected: turn(normalised, node, positions) });
     }
+    const z = hookName("z", layer);
+    const node = sourceOf(graph, z);
+    if (node?.op !== "attention") throw new Error(`${z} is not what attention gives`);
+    const [q, k] = (["q", "k"] as const).map(
+      (of) => values.get(hookName(`rot_${of}`, layer)) ?? get(hookName(of, layer)),
+    );
+    const expected = attend(
+      q ?? new Float32Array(),
+      k ?? new Float32Array(),
+      get(hookName("v", layer)),
+      node,
+    );
+    identities.push({ name: z, found: get(z), expected });
   }
   const final = HOOKS.ln_final.path;
   const expected = model.finalNorm(get(HOOKS.ln_final_normalized.path));
@@ -138,12 +152,40 @@ class Recomputed {
   }
 }
 
-/** The rope that gives a tap, from the graph; undefined where the tap is not there. */
-function ropeOf(graph: Graph, tap: string): (GraphNode & { op: "rope" }) | undefined {
+/** The node whose selected rows are a tap. */
+function sourceOf(graph: Graph, tap: string): GraphNode | undefined {
   const output = graph.nodes.find((node) => node.op === "tap" && node.name === tap);
   const selected = output?.op === "tap" ? graph.nodes[output.x] : undefined;
-  const rope = selected?.op === "selectRows" ? graph.nodes[selected.x] : undefined;
-  return rope?.op === "rope" ? rope : undefined;
+  return selected?.op === "selectRows" ? graph.nodes[selected.x] : undefined;
+}
+
+/** The pattern as docs/hooks.md says it follows from queries and keys, times the values; of one sample. */
+function attend(
+  q: Float32Array,
+  k: Float32Array,
+  v: Float32Array,
+  node: GraphNode & { op: "attention" },
+): Float32Array {
+  const { width, heads, kvHeads, scale, window, softcap } = node;
+  const d = width / heads;
+  const dot = (i: number, j: number, h: number, kv: number) => {
+    let sum = 0;
+    for (let e = 0; e < d; e++) sum += (q[i * width + h * d + e] ?? 0) * (k[(j * kvHeads + kv) * d + e] ?? 0);
+    return sum * scale;
+  };
+  return q.map((_, at) => {
+    const [i, h, e] = [Math.floor(at / width), Math.floor((at % width) / d), at % d];
+    const kv = Math.floor((h * kvHeads) / heads);
+    let total = 0;
+    let mixed = 0;
+    for (let j = Math.max(0, i - (window ?? i + 1) + 1); j <= i; j++) {
+      const score = dot(i, j, h, kv);
+      const weight = Math.exp(softcap === null ? score : softcap * Math.tanh(score / softcap));
+      total += weight;
+      mixed += weight * (v[(j * kvHeads + kv) * d + e] ?? 0);
+    }
+    return mixed / total;
+  });
 }
 
 /** Each pair (i, i + n/2) of the turned part of a head as a complex number, times e^(i angle). */
