@@ -6,8 +6,12 @@ import { join } from "node:path";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { bytesOf } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
+import { refuseMissingColumns } from "../data/check-columns.js";
+import type { SampledRecord } from "../data/record-stream.js";
 import { RecordReader } from "../data/records.js";
 import { sampleRecords, scanDataset } from "../data/scan.js";
+import { TOKENIZER_FILES } from "../data/tokenizer.js";
+import { sampleUnit } from "../data/unit-samples.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
 import { chooseSamplesPerShard, type RecordEstimate } from "../plan/samples-per-shard.js";
 import type { Hasher } from "../shard/hash.js";
@@ -78,7 +82,10 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   const { options, dataset } = plan;
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal);
   weights.catch(() => {}); // Raised below.
-  const perShard = options.samplesPerShard ?? (await estimateSamplesPerShard(parts));
+  onProgress("looking at the dataset");
+  const looked = await sampleRecords(dataset, SAMPLED_RECORDS);
+  await refuseMissingColumns(dataset, looked, plan.rules);
+  const perShard = options.samplesPerShard ?? (await estimateSamplesPerShard(parts, looked));
   onProgress("reading the dataset once", 0);
   const tables = await scanDataset(
     dataset,
@@ -221,7 +228,7 @@ async function refuseResized(
       "config",
       `the dataset was edited since the run at ${store.uri} was created: stream ${s}, ${which}`,
       {
-        found: `${stream.bytes} bytes in ${stream.file}`,
+        found: `${stream.bytes} bytes in ${plan.dataset.path}`,
         expected: `${wanted.bytes} bytes`,
         fix: "Restore the dataset, or start a new run with another --output.",
         values: { stream: s, unit },
@@ -241,16 +248,18 @@ function withDataset<T extends Pick<Identity, "dataset">>(identity: T, tables: r
 }
 
 /** Samples per shard from records evenly spaced in the dataset, as they would be computed and stored. */
-async function estimateSamplesPerShard({ plan, onProgress }: OpenRunParts): Promise<number> {
-  onProgress("looking at the dataset");
+async function estimateSamplesPerShard(
+  { plan, onProgress }: OpenRunParts,
+  looked: readonly SampledRecord[],
+): Promise<number> {
   const reader = new RecordReader(plan.rules, plan.tokenizer);
   const rowBytes = plan.activations.reduce(
     (sum, { rowShape, dtype }) => sum + bytesOf(dtype) * rowShape.reduce((a, b) => a * b, 1),
     0,
   );
   const estimates: RecordEstimate[] = [];
-  for (const [i, { bytes, weight }] of (await sampleRecords(plan.dataset, SAMPLED_RECORDS)).entries()) {
-    const { samples } = reader.read(bytes, i);
+  for (const [record, { raw, weight }] of looked.entries()) {
+    const { samples } = sampleUnit(reader, [{ record, raw }]);
     const tokens = samples.reduce((sum, s) => sum + s.ids.length, 0);
     const rows =
       plan.selection === "rows" ? samples.reduce((sum, s) => sum + s.positions.length, 0) : samples.length;
@@ -268,7 +277,7 @@ async function estimateSamplesPerShard({ plan, onProgress }: OpenRunParts): Prom
 
 /** A copy of what is needed to decode the run in ten years. */
 async function keepModelFiles(store: Store, folder: string): Promise<void> {
-  for (const name of ["config.json", "tokenizer.json", "tokenizer_config.json"]) {
+  for (const name of ["config.json", ...TOKENIZER_FILES]) {
     if ((await store.head(`model/${name}`)) !== null) continue;
     const bytes = await readFile(join(folder, name)).catch(() => null);
     if (bytes) await store.create(`model/${name}`, new Uint8Array(bytes));
