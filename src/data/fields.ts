@@ -63,13 +63,24 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** A value as JSON has it: null for nothing, whole numbers that no double holds as text, dates in ISO 8601, bytes in base64. */
+/** A value as JSON has it: null for nothing, whole numbers that no double holds as text, dates in ISO 8601, bytes as the text that they are, else as {base64}. */
 export function asJson(value: unknown): unknown {
   if (value === undefined || value === null) return null;
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
-  if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
+  if (value instanceof Uint8Array) return textOrBase64(value);
   if (Array.isArray(value) || ArrayBuffer.isView(value)) return Array.from(value as unknown[], asJson);
   if (typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, asJson(member)]));
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** Some writers of Parquet do not say that a column of bytes is text. */
+function textOrBase64(bytes: Uint8Array): unknown {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    return { base64: Buffer.from(bytes).toString("base64") };
+  }
 }

@@ -52,6 +52,7 @@ export class ColumnReader {
       schemaPath,
       parsers: DEFAULT_PARSERS,
       compressors: COMPRESSORS,
+      utf8: false,
     };
   }
 
