@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes test/fixtures/parquet: the same 130 rows in Parquet files of several codecs, encodings, page versions and row groups, and as JSON
-lines in the form in which Sluice reads them.
+lines in the form in which Sluice reads them; these also compressed by zstd, in two frames.
 
     pip install pyarrow==26.*        (or what the file's own `created_by` says)
     python tools/make_parquet_fixtures.py
@@ -85,8 +85,13 @@ def as_json(value):
     return value
 
 
+lines = "".join(json.dumps(as_json(row), ensure_ascii=False) + "\n" for row in rows).encode()
 with gzip.GzipFile(target / "rows.jsonl.gz", "wb", mtime=0) as file:
-    file.write("".join(json.dumps(as_json(row), ensure_ascii=False) + "\n" for row in rows).encode())
+    file.write(lines)
+zstd = pa.Codec("zstd")
+with open(target / "rows.jsonl.zst", "wb") as file:
+    for part in (lines[:30_000], lines[30_000:]):
+        file.write(zstd.compress(part, asbytes=True))
 
 pages = {"data_page_size": 300, "write_batch_size": 8}
 pq.write_table(table, target / "snappy.parquet", compression="snappy", row_group_size=50, **pages)
