@@ -1,5 +1,5 @@
-// The one pass over a dataset when a run is created, in a thread of its own; and the look at records here and there that
-// comes before it.
+// The one pass over a dataset when a run is created, and the look at records here and there that comes before it: both in a
+// thread of their own, since decoding takes its time.
 
 import { Worker } from "node:worker_threads";
 import { entryPoint } from "../base/entry.js";
@@ -17,10 +17,16 @@ export interface ScanRequest {
   readonly maxRecords: number;
 }
 
-/** Messages from the scanning thread. */
+/** What is looked at. */
+export interface SampleRequest {
+  readonly dataset: Dataset;
+  readonly count: number;
+}
+
+/** Messages from the thread. */
 export type ScanReply =
   | { readonly bytes: number }
-  | { readonly table: UnitTable }
+  | { readonly result: UnitTable | SampledRecord[] }
   | { readonly error: PlainError };
 
 /** Scans one stream in place. @param onProgress gets the bytes read so far. */
@@ -59,7 +65,7 @@ export async function scanDataset(
   for (const [s, stream] of dataset.streams.entries()) {
     const maxRecords = recordsOfStream(maxSamples, s, dataset.streams.length);
     tables.push(
-      await scanInThread(
+      await runInThread<UnitTable>(
         { stream, samplesPerShard, maxRecords },
         (bytes) => onProgress?.(before + bytes),
         signal,
@@ -70,19 +76,28 @@ export async function scanDataset(
   return tables;
 }
 
-function scanInThread(
-  request: ScanRequest,
+/** {@link sampleRecords} in a thread. @throws system errors of reading, and the signal's reason. */
+export function sampleDataset(
+  dataset: Dataset,
+  count: number,
+  signal?: AbortSignal,
+): Promise<SampledRecord[]> {
+  return runInThread<SampledRecord[]>({ dataset, count }, () => {}, signal);
+}
+
+function runInThread<T extends UnitTable | SampledRecord[]>(
+  request: ScanRequest | SampleRequest,
   onProgress: (bytes: number) => void,
   signal?: AbortSignal,
-): Promise<UnitTable> {
+): Promise<T> {
   signal?.throwIfAborted();
   const thread = new Worker(entryPoint(import.meta.url, "./scan-thread.js"), { workerData: request });
-  return new Promise<UnitTable>((resolve, reject) => {
+  return new Promise<T>((resolve, reject) => {
     signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
     thread.on("error", reject);
     thread.on("message", (reply: ScanReply) => {
       if ("bytes" in reply) onProgress(reply.bytes);
-      else if ("table" in reply) resolve(reply.table);
+      else if ("result" in reply) resolve(reply.result as T);
       else reject(reviveError(reply.error));
     });
   }).finally(() => void thread.terminate());

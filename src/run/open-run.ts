@@ -9,7 +9,7 @@ import { SluiceError } from "../base/errors.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
 import type { SampledRecord } from "../data/record-stream.js";
 import { RecordReader } from "../data/records.js";
-import { sampleRecords, scanDataset } from "../data/scan.js";
+import { sampleDataset, scanDataset } from "../data/scan.js";
 import { TOKENIZER_FILES } from "../data/tokenizer.js";
 import { sampleUnit } from "../data/unit-samples.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
@@ -83,7 +83,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal);
   weights.catch(() => {}); // Raised below.
   onProgress("looking at the dataset");
-  const looked = await sampleRecords(dataset, SAMPLED_RECORDS);
+  const looked = await sampleDataset(dataset, SAMPLED_RECORDS, signal);
   await refuseMissingColumns(dataset, looked, plan.rules);
   const perShard = options.samplesPerShard ?? (await estimateSamplesPerShard(parts, looked));
   onProgress("reading the dataset once", 0);
