@@ -50,7 +50,7 @@ describe.each(NAMES)("%s", (name) => {
     const { frequencies, ...rest } = facts(shape);
     const { frequencies: theirs, ...others } = facts(original.shape);
     // The converter does not say the activation, nor is GPT-2's ever another.
-    expect(rest).toEqual(name === "gpt2-inner" ? { ...others, activation: "gelu_new" } : others);
+    expect(rest).toEqual(name === "gpt2-inner" ? { ...others, activation: "gelu_tanh" } : others);
     for (const [i, frequency] of (frequencies ?? []).entries())
       expect(frequency / theirs[i]).toBeCloseTo(1, 4);
   });

@@ -3,13 +3,14 @@
 
 import { SluiceError } from "../base/errors.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
-import type { RecordRules } from "../data/records.js";
+import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { costOf } from "../graph/graph.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
-import { parseHooks, type Tap } from "../model/hooks.js";
+import { type HookPoint, hookPoints } from "../model/hooks.js";
 import { locateAdapter, locateModel } from "../model/locate.js";
 import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
+import { parseHooks } from "../model/parse-hooks.js";
 import type { BatchLimits } from "../plan/batches.js";
 import { parsePositions, selectionOf } from "../plan/positions.js";
 import type { ActivationSpec, ShardFormat } from "../shard/format.js";
@@ -29,7 +30,7 @@ export interface RunPlan {
   readonly checkpoint: Checkpoint;
   readonly dataset: Dataset;
   readonly tokenizer: Tokenizer | null;
-  readonly taps: readonly Tap[];
+  readonly taps: readonly HookPoint[];
   readonly format: ShardFormat;
   readonly activations: readonly ActivationSpec[];
   readonly selection: "rows" | "mean" | "max";
@@ -51,12 +52,20 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
   const adapter = options.adapter === undefined ? null : await locateAdapter(options.adapter, download);
   const checkpoint = await openModel(model, adapter);
   const { shape } = checkpoint;
-  const taps = parseHooks(options.hooks, options.layers, shape.layers);
+  const taps = parseHooks(options.hooks, options.layers, hookPoints(shape.build), shape.modules);
   const positions = parsePositions(options.positions);
   const selection = selectionOf(positions);
   const format = findFormat(options.format);
   const stored = format.storedDType(options.dtype);
   const tapDType = options.dtype === "bfloat16" ? "bfloat16" : "float32";
+  const activations = taps.map(({ name, layer, rowShape, meaning }) => ({
+    name,
+    layer,
+    rowShape,
+    dtype: stored,
+    meaning,
+  }));
+  format.check?.(activations);
   const load: LoadRequest = {
     engine: options.engine,
     threads: options.threads,
@@ -67,18 +76,29 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     tapDType,
   };
   const cost = costOf(buildGraph(checkpoint, load));
-  const maxLength = limitLength(options.maxSeqLength, checkpoint);
-  const dataset = await openDataset(options.dataset);
+  const contextSize = options.contextSize ?? null;
+  const maxLength =
+    contextSize === null
+      ? limitLength("--max-seq-length", options.maxSeqLength, checkpoint)
+      : limitLength("--context-size", contextSize, checkpoint);
+  const stride = Math.min(options.stride ?? maxLength, maxLength);
+  const dataset = await openDataset(options.dataset, usedColumns(options));
   const tokenizer = await openTokenizer(model);
+  const template = options.prompt === "chat" ? (tokenizer?.chatTemplate() ?? null) : null;
   const specials = specialIds(tokenizer, checkpoint);
   const rules: RecordRules = {
-    lines: dataset.lines,
     prompt: options.prompt,
     column: options.column,
+    keepColumns: options.keepColumns,
     augment: options.augment,
     bos: options.bos,
     maxLength,
     tooLong: options.tooLong,
+    stride,
+    maxParts: options.maxParts,
+    contextSize,
+    attendAcross: options.attendAcross,
+    dropShort: options.dropShort,
     positions,
     skipSpecial: options.skipSpecial,
     seed: options.seed,
@@ -92,13 +112,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     tokenizer,
     taps,
     format,
-    activations: taps.map(({ name, layer, meaning }) => ({
-      name,
-      layer,
-      rowShape: [shape.width],
-      dtype: stored,
-      meaning,
-    })),
+    activations,
     selection,
     rules,
     limits: {
@@ -133,9 +147,16 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       prompt: {
         kind: options.prompt,
         column: options.column,
+        keep_columns: [...options.keepColumns],
+        template_sha256: template?.sha256 ?? null,
         augment: options.augment,
         max_seq_length: maxLength,
         too_long: options.tooLong,
+        stride: options.tooLong === "window" ? stride : null,
+        max_parts: options.tooLong === "window" ? options.maxParts : null,
+        context_size: contextSize,
+        attend_across: options.attendAcross,
+        drop_short: options.dropShort,
       },
       taps: taps.map((tap) => tap.name),
       positions: options.positions,
@@ -156,11 +177,11 @@ async function identifyAdapter({ adapter }: Checkpoint): Promise<Pick<Identity["
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
-function limitLength(maxLength: number, { shape, path }: Checkpoint): number {
+function limitLength(flag: string, maxLength: number, { shape, path }: Checkpoint): number {
   if (!shape.positionsAreLearned || maxLength <= shape.maxPositions) return maxLength;
-  if (maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
+  if (flag === "--max-seq-length" && maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
   throw new SluiceError("usage", `the model at ${path} has ${shape.maxPositions} learned positions`, {
-    found: `--max-seq-length ${maxLength}`,
+    found: `${flag} ${maxLength}`,
     expected: `at most ${shape.maxPositions}`,
   });
 }
