@@ -81,6 +81,27 @@ it("goes on where the commits end, and says when nothing is left", async () => {
   });
 });
 
+it("keeps an index from which every tensor's place follows", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(30));
+  const run = join(folder, "run");
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+  const index = JSON.parse(await readFile(join(run, "index.json"), "utf8"));
+  const { log } = await openRunForReading(new FileStore(run));
+  const commits = await log.readAll();
+  expect(index.shards).toHaveLength(commits.length);
+  for (const [i, shard] of index.shards.entries()) {
+    let offset = shard.data_start;
+    for (const { name, dtype, axis, row_shape } of index.tensors) {
+      const place = commits[i]?.tensors[name];
+      const length = axis === "offsets" ? shard.samples + 1 : shard[axis];
+      expect(place, name).toMatchObject({ dtype, offset, shape: [length, ...row_shape] });
+      offset += place?.length ?? 0;
+    }
+    expect(offset).toBe(shard.size);
+  }
+});
+
 it("sees damage, and never says complete of it", async () => {
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));

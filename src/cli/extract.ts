@@ -74,7 +74,7 @@ export function registerExtract(program: Command): void {
         const { shards, samples, tokens, bytes } = progress;
         if (flags.json === true) {
           process.stdout.write(
-            `${JSON.stringify({ outcome, run, committed, units, shards, samples, tokens, bytes, seconds: progress.seconds })}\n`,
+            `${JSON.stringify({ outcome, run, committed, units, shards, samples, tokens, bytes, seconds: progress.seconds, load_seconds: result.loadSeconds })}\n`,
           );
         } else if (outcome === "complete" && shards === 0) {
           process.stdout.write(

@@ -29,31 +29,30 @@ export async function readStatus(
   onWait?: (workers: number, seconds: number) => void,
 ): Promise<RunStatus> {
   const { store, run, log } = readable;
-  const units = [...log.units()];
-  const commits = await log.readAll();
+  const units = log.unitCounts.reduce((total, count) => total + count, 0);
+  const commits = [...(await log.summarise()).all()];
   const workers = await readWorkers(store, { onWait });
   const sum = (value: (commit: (typeof commits)[number]) => number) =>
     commits.reduce((total, commit) => total + value(commit), 0);
   const rate = workers
     .filter((w) => w.alive && w.status === "running" && w.seconds > 0)
     .reduce((total, w) => total + w.tokens / w.seconds, 0);
-  const records = sum((c) => c.records[1] - c.records[0]);
+  const records = sum((c) => c.to - c.from);
   const tokens = sum((c) => c.tokens);
   const left =
     records === 0 ? Number.POSITIVE_INFINITY : (tokens / records) * (run.identity.dataset.records - records);
   return {
     run: run.run,
     shards: commits.length,
-    shards_total: units.length,
+    shards_total: units,
     records,
     records_total: run.identity.dataset.records,
     samples: sum((c) => c.samples),
     tokens,
     bytes: sum((c) => c.size),
-    complete: commits.length === units.length,
+    complete: commits.length === units,
     tokens_per_second: rate,
-    seconds_left:
-      commits.length === units.length ? 0 : rate > 0 && Number.isFinite(left) ? left / rate : null,
+    seconds_left: commits.length === units ? 0 : rate > 0 && Number.isFinite(left) ? left / rate : null,
     workers,
   };
 }

@@ -14,7 +14,9 @@ import type { Store } from "../store/store.js";
 import type { RunFile } from "./identity.js";
 import type { RunPlan } from "./run-plan.js";
 
+/** Records looked at where they decide the samples per shard, and where they only say the run's size. */
 const SAMPLED_RECORDS = 1000;
+const SAMPLED_FOR_SIZE = 200;
 /** Variants of one task are much alike: so many are looked at, and stand for the rest. */
 const SAMPLED_VARIANTS = 4;
 /** What deflate leaves of a pickle of Gaussian values (bfloat16 lies there as float32, half of whose bytes are 0). Real ones compress better: the estimate is on the safe side. */
@@ -25,8 +27,9 @@ export async function sampleSizes(plan: RunPlan): Promise<RecordSize[]> {
   const variants = Math.min(plan.rules.augment, SAMPLED_VARIANTS);
   const scale = plan.rules.augment / variants;
   const reader = new RecordReader({ ...plan.rules, augment: variants }, plan.tokenizer);
+  const count = plan.options.samplesPerShard === undefined ? SAMPLED_RECORDS : SAMPLED_FOR_SIZE;
   const sizes: RecordSize[] = [];
-  for (const [i, { bytes, weight }] of (await sampleRecords(plan.dataset, SAMPLED_RECORDS)).entries()) {
+  for (const [i, { bytes, weight }] of (await sampleRecords(plan.dataset, count)).entries()) {
     const { samples } = reader.read(bytes, i);
     const total = (value: (sample: (typeof samples)[number]) => number) =>
       scale * samples.reduce((sum, sample) => sum + value(sample), 0);

@@ -2,7 +2,6 @@
 // ended. What the command line, the quickstart and the tests call.
 
 import { randomUUID } from "node:crypto";
-import { mkdir, rename, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
@@ -12,7 +11,7 @@ import { Hasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
 import { openStore } from "../store/stores.js";
 import { Claims } from "./claims.js";
-import { type CheckpointContext, describeCheckpoint, writeDerived } from "./derived.js";
+import { DerivedFiles } from "./derived-files.js";
 import { EngineProcess } from "./engine-process.js";
 import { checkSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
@@ -49,6 +48,8 @@ export interface ExtractResult {
   readonly committed: number;
   readonly units: number;
   readonly progress: Progress;
+  /** Seconds that loading the model took; 0 where there was nothing to compute. */
+  readonly loadSeconds: number;
 }
 
 /** Runs one worker until the run is complete or it is told to stop. @throws SluiceError as its parts do. */
@@ -130,13 +131,19 @@ class Extraction {
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();
     this.#refuseForeign(log, store);
-    const repair = await log.findMissingData(stopping);
-    if (repair.length > 0)
-      this.#reporter.warn(`the data of ${repair.length} committed shards is missing: making it again`);
-    const units = [...log.units()];
-    const committed = () => units.filter((unit) => log.seems(unit)).length;
-    await this.#checkSpace(store, opened, { committed: committed(), units: units.length });
+    const units = log.unitCounts.reduce((sum, count) => sum + count, 0);
+    await this.#checkSpace(store, opened, { committed: log.committed, units });
     const runner = new EngineProcess(plan.load);
+    // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
+    if (log.committed < units) runner.start().catch(() => {});
+    const repair = log.findMissingData(stopping);
+    repair.then(
+      (missing) => {
+        if (missing.length > 0)
+          this.#reporter.warn(`the data of ${missing.length} committed shards is missing: making it again`);
+      },
+      () => {}, // Raised by the next claim.
+    );
     const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
     const reader = new ThreadedUnitReader({
       files: plan.dataset.streams.map((stream) => stream.file),
@@ -146,7 +153,7 @@ class Extraction {
       rules: plan.rules,
       maxSkipped,
     });
-    const { workerId, steal, leaseSeconds } = this.#options;
+    const { workerId, steal, leaseSeconds, dataset, model, checkpointDir } = this.#options;
     const claims = new Claims(log, leases, { uuid: this.#worker.uuid, stream: workerId, steal, repair });
     const shards = new ShardWriter({
       run: opened.run,
@@ -161,45 +168,49 @@ class Extraction {
       worker: this.#worker,
       ready: opened.weights,
     });
-    const derive = (status: CheckpointContext["status"], complete: boolean) =>
-      this.#derive(store, opened, log, status, complete);
-    const timer = setInterval(() => void derive("running", false).catch(() => {}), DERIVED_EVERY_MS);
+    const derived = new DerivedFiles({
+      store,
+      run: opened.run,
+      log,
+      workerId,
+      datasetPath: dataset,
+      modelPath: model,
+      checkpointDir,
+    });
+    const progress = this.#progress;
+    // A derived file that cannot be written now is written later, or its cause shows where it matters.
+    const writeDerived = () => derived.write("running", progress.takeStreams(), stopping).catch(() => {});
+    const timer = setInterval(writeDerived, DERIVED_EVERY_MS);
     timer.unref();
+    const parts = {
+      claims,
+      leases,
+      reader,
+      runner,
+      shards,
+      preemption: this.#preemption,
+      progress,
+      pollMs: Math.min(1000, leaseSeconds * 250),
+    };
     try {
       this.#status = "running";
-      await derive("running", false);
-      this.#reporter.started(this.#progress, opened, committed);
-      const pollMs = Math.min(1000, leaseSeconds * 250);
-      const parts = {
-        claims,
-        leases,
-        reader,
-        runner,
-        shards,
-        preemption: this.#preemption,
-        progress: this.#progress,
-        pollMs,
-      };
+      void writeDerived();
+      this.#reporter.started(progress, opened, () => log.committed);
       const outcome = await Promise.race([runWorker(parts), this.#dropAtDeadline(runner)]);
       clearInterval(timer);
-      const isWhole = outcome === "complete" && committed() === units.length;
-      if (isWhole) {
-        await log.refresh();
-        const missing = await log.findMissingData();
-        if (missing.length > 0)
-          throw new SluiceError(
-            "data",
-            `the data of ${missing.length} shards went missing while this worker ran`,
-            { fix: "Run extract again." },
-          );
+      if (outcome === "complete" && log.committed === units) {
+        await this.#refuseMissing(log);
+        await derived.complete(progress.takeStreams(), progress.shards > 0);
+      } else {
+        await derived.write(outcome, progress.takeStreams());
       }
-      await derive(outcome === "complete" ? "complete" : "preempted", isWhole);
       return {
         outcome,
         run: opened.run.run,
-        committed: committed(),
-        units: units.length,
-        progress: this.#progress,
+        committed: log.committed,
+        units,
+        progress,
+        loadSeconds: runner.loadSeconds,
       };
     } finally {
       clearInterval(timer);
@@ -235,29 +246,14 @@ class Extraction {
     });
   }
 
-  async #derive(
-    store: Store,
-    opened: OpenedRun,
-    log: CommitLog,
-    status: CheckpointContext["status"],
-    complete: boolean,
-  ): Promise<void> {
-    const { workerId, dataset, model, checkpointDir, steal } = this.#options;
-    const commits = await log.readAll();
-    const context = { datasetPath: dataset, modelPath: model, status };
-    const streams = steal ? opened.tables.keys() : [workerId].filter((s) => s < opened.tables.length);
-    await writeDerived(store, opened.run, commits, { ...context, streams, workerId, complete });
-    if (checkpointDir === undefined) return;
-    const own = describeCheckpoint(
-      opened.run,
-      workerId,
-      commits.filter((c) => c.stream === workerId),
-      context,
-    );
-    await mkdir(checkpointDir, { recursive: true });
-    const file = join(checkpointDir, `checkpoint_worker_${workerId}.json`);
-    await writeFile(`${file}.${process.pid}`, `${JSON.stringify(own, null, 1)}\n`);
-    await rename(`${file}.${process.pid}`, file);
+  /** The last look before a run is called complete. */
+  async #refuseMissing(log: CommitLog): Promise<void> {
+    await log.refresh();
+    const missing = await log.findMissingData();
+    if (missing.length === 0) return;
+    throw new SluiceError("data", `the data of ${missing.length} shards went missing while this worker ran`, {
+      fix: "Run extract again.",
+    });
   }
 
   #describe(): DescribedState {

@@ -129,7 +129,7 @@ export class ShardWriter {
     }
   }
 
-  /** A spool file that vanishes, or an engine that cannot open it, may mean that the whole run was deleted under this worker. */
+  /** A spool file that vanishes, or an engine that cannot open it, may mean that the whole run was deleted under this worker. A full disk is said to be one. */
   async #explain(error: unknown): Promise<unknown> {
     if (isSluiceError(error)) return error;
     try {
@@ -137,7 +137,7 @@ export class ShardWriter {
     } catch (changed) {
       return changed;
     }
-    if (systemCode(error) !== "ENOENT") return error;
+    if (systemCode(error) !== "ENOENT") return this.#o.spool.explain(error);
     const fix = "Leave the spool folder alone while workers run, and start again.";
     return new SluiceError("store", `a spool file in ${this.#o.spool.folder} vanished`, {
       fix,
