@@ -22,15 +22,20 @@ const SAMPLED_VARIANTS = 4;
 /** What deflate leaves of a pickle of Gaussian values (bfloat16 lies there as float32, half of whose bytes are 0). Real ones compress better: the estimate is on the safe side. */
 const COMPRESSED = { float32: 0.93, float16: 0.93, bfloat16: 0.52 } as const;
 
-/** Sizes of records evenly spaced in the dataset, as they would be computed and stored. */
-export async function sampleSizes(plan: RunPlan): Promise<RecordSize[]> {
+/**
+ * Sizes of records evenly spaced in the dataset, as they would be computed and stored.
+ * @param warn called where none of them gives a sample: most often a wrong --column.
+ */
+export async function sampleSizes(plan: RunPlan, warn: (message: string) => void): Promise<RecordSize[]> {
   const variants = Math.min(plan.rules.augment, SAMPLED_VARIANTS);
   const scale = plan.rules.augment / variants;
   const reader = new RecordReader({ ...plan.rules, augment: variants }, plan.tokenizer);
   const count = plan.options.samplesPerShard === undefined ? SAMPLED_RECORDS : SAMPLED_FOR_SIZE;
   const sizes: RecordSize[] = [];
+  let reason: string | undefined;
   for (const [i, { bytes, weight }] of (await sampleRecords(plan.dataset, count)).entries()) {
-    const { samples } = reader.read(bytes, i);
+    const { samples, unusable, leftOut } = reader.read(bytes, i);
+    reason ??= unusable ?? leftOut[0];
     const total = (value: (sample: (typeof samples)[number]) => number) =>
       scale * samples.reduce((sum, sample) => sum + value(sample), 0);
     sizes.push({
@@ -44,6 +49,8 @@ export async function sampleSizes(plan: RunPlan): Promise<RecordSize[]> {
     });
     await nextTurn();
   }
+  if (sizes.length > 0 && sizes.every(({ samples }) => samples === 0))
+    warn(`none of the records looked at gives a sample (${reason}); check --column and --prompt`);
   return sizes;
 }
 
@@ -105,7 +112,8 @@ export function compareSpace(
   anyway: boolean,
 ): string {
   const bytes = remainingBytes(expected, committed, units);
-  const shards = `${formatBytes(bytes)} in ${units - committed} shards`;
+  const left = units - committed;
+  const shards = `${formatBytes(bytes)} in ${left} shard${left === 1 ? "" : "s"}`;
   if (free === null) return `about ${shards} to come`;
   if (bytes > free && !anyway) {
     throw new SluiceError("store", `the run does not fit the disk of ${where}`, {

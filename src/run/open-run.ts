@@ -47,6 +47,8 @@ export interface OpenRunParts {
   readonly signal: AbortSignal;
   /** Gets something worth a line. */
   readonly onNote: (message: string) => void;
+  /** Gets something that looks wrong. */
+  readonly onWarning: (message: string) => void;
   /** Gets how far a pass over many bytes is; at its end, all of them. */
   readonly onReading: (what: string, bytes: number, total: number) => void;
 }
@@ -75,19 +77,20 @@ export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
 }
 
 async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, plan, hasher, signal, onNote, onReading } = parts;
+  const { store, plan, hasher, signal, onNote, onWarning, onReading } = parts;
   const { options, dataset } = plan;
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal, (bytes, total) =>
     onReading("hashing the weights", bytes, total),
   );
   weights.catch(() => {}); // Raised below.
   onNote("looking at the dataset");
-  const sizes = await sampleSizes(plan);
-  const perShard = choosePerShard(parts, sizes);
+  const sizes = await sampleSizes(plan, onWarning);
+  const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const guessed = guessRecords(sizes, datasetBytes, options.maxSamples);
+  const perShard = choosePerShard(parts, sizes, guessed);
   const expect = (records: number) =>
     estimateRun(sizes, shapeOf(plan, perShard), records, dataset.streams.length);
-  const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
-  const guess = expect(guessRecords(sizes, datasetBytes, options.maxSamples));
+  const guess = expect(guessed);
   await checkSpace(store, guess, { committed: 0, units: guess.shards }, options.yes);
   const tables = await readDataset(parts, "reading the dataset once", perShard);
   const records = tables.reduce((sum, table) => sum + table.records, 0);
@@ -251,7 +254,11 @@ function withDataset<T extends Pick<Identity, "dataset">>(identity: T, tables: r
 }
 
 /** Samples per shard, so that a shard is about as large as was asked for. */
-function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSize[]): number {
+function choosePerShard(
+  { plan, onNote }: OpenRunParts,
+  sizes: readonly RecordSize[],
+  records: number,
+): number {
   if (plan.options.samplesPerShard !== undefined) return plan.options.samplesPerShard;
   const shape = shapeOf(plan, 1);
   const estimates = sizes.map((r) => ({
@@ -261,7 +268,7 @@ function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSi
   }));
   const wanted = plan.options.shardBytes ?? DEFAULT_SHARD_BYTES;
   const { samples, boundBy } = chooseSamplesPerShard(estimates, wanted);
-  if (boundBy === "tokens")
+  if (boundBy === "tokens" && records > samples)
     onNote(
       `shards hold ${samples} records: smaller than --shard-size, so that a lost shard costs at most 131,072 tokens`,
     );

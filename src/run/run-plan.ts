@@ -37,6 +37,14 @@ export interface RunPlan {
   readonly identity: Omit<Identity, "samples_per_shard" | "shard_bytes">;
 }
 
+/** A shard's contents without any sample. */
+const NO_SAMPLES = {
+  rowOffsets: Int32Array.of(0),
+  index: [],
+  sampleIds: new BigInt64Array(0),
+  previews: [],
+  metadata: {},
+} as const;
 const UNKNOWN_HASH = "0".repeat(64);
 
 /**
@@ -65,6 +73,14 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
   const dataset = await openDataset(options.dataset);
   const tokenizer = await openTokenizer(options.model);
   const specials = specialIds(tokenizer, checkpoint);
+  const activations = taps.map(({ name, layer, meaning }) => ({
+    name,
+    layer,
+    rowShape: [shape.width],
+    dtype: stored,
+    meaning,
+  }));
+  format.layout({ ...NO_SAMPLES, activations }); // Refuses now what the format cannot hold.
   const rules: RecordRules = {
     lines: dataset.lines,
     prompt: options.prompt,
@@ -86,13 +102,7 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
     tokenizer,
     taps,
     format,
-    activations: taps.map(({ name, layer, meaning }) => ({
-      name,
-      layer,
-      rowShape: [shape.width],
-      dtype: stored,
-      meaning,
-    })),
+    activations,
     selection,
     rules,
     limits: {
