@@ -24,27 +24,20 @@ export interface DerivedFilesOptions {
 /** Writes `metadata.json`, `checkpoints/` and `index.json`. */
 export class DerivedFiles {
   readonly #o: DerivedFilesOptions;
+  /** Streams whose files are older than their commits. */
+  readonly #due = new Set<number>();
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(options: DerivedFilesOptions) {
     this.#o = options;
   }
 
-  /** Writes those of the own stream and of the streams named, from all commits seen so far. */
-  async write(
-    status: CheckpointContext["status"],
-    streams: Iterable<number>,
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const { store, run, log, workerId, datasetPath, modelPath, checkpointDir } = this.#o;
-    const context = { datasetPath, modelPath, status };
-    const summaries = await log.summarise(signal);
-    await writeDerived(store, run, summaries, { ...context, streams: [workerId, ...streams], workerId });
-    if (checkpointDir === undefined) return;
-    const own = describeCheckpoint(run, workerId, summaries.of(workerId), context);
-    await mkdir(checkpointDir, { recursive: true });
-    const file = join(checkpointDir, `checkpoint_worker_${workerId}.json`);
-    await writeFile(`${file}.${process.pid}`, `${JSON.stringify(own, null, 1)}\n`);
-    await rename(`${file}.${process.pid}`, file);
+  /** Writes those of the own stream and of the streams named, from all commits seen so far; one write after the other. */
+  write(status: CheckpointContext["status"], streams: Iterable<number>, signal?: AbortSignal): Promise<void> {
+    for (const stream of streams) this.#due.add(stream);
+    const result = this.#writing.then(() => this.#writeDue(status, signal));
+    this.#writing = result.catch(() => {}); // Raised to its caller; what was due stays due.
+    return result;
   }
 
   /**
@@ -68,5 +61,20 @@ export class DerivedFiles {
       break;
     }
     await writeIndex(store, run, summaries, tensors);
+  }
+
+  async #writeDue(status: CheckpointContext["status"], signal?: AbortSignal): Promise<void> {
+    const { store, run, log, workerId, datasetPath, modelPath, checkpointDir } = this.#o;
+    const context = { datasetPath, modelPath, status };
+    const summaries = await log.summarise(signal);
+    const streams = [...this.#due];
+    await writeDerived(store, run, summaries, { ...context, streams: [workerId, ...streams], workerId });
+    for (const stream of streams) this.#due.delete(stream);
+    if (checkpointDir === undefined) return;
+    const own = describeCheckpoint(run, workerId, summaries.of(workerId), context);
+    await mkdir(checkpointDir, { recursive: true });
+    const file = join(checkpointDir, `checkpoint_worker_${workerId}.json`);
+    await writeFile(`${file}.${process.pid}`, `${JSON.stringify(own, null, 1)}\n`);
+    await rename(`${file}.${process.pid}`, file);
   }
 }

@@ -17,6 +17,9 @@ import type { RunPlan } from "./run-plan.js";
 /** Records looked at where they decide the samples per shard, and where they only say the run's size. */
 const SAMPLED_RECORDS = 1000;
 const SAMPLED_FOR_SIZE = 200;
+/** Of long records fewer are looked at, evenly: tokenizing them all would take half a minute. */
+const SAMPLED_BYTES = 2_000_000;
+const SAMPLED_AT_LEAST = 100;
 /** Variants of one task are much alike: so many are looked at, and stand for the rest. */
 const SAMPLED_VARIANTS = 4;
 /** What deflate leaves of a pickle of Gaussian values (bfloat16 lies there as float32, half of whose bytes are 0). Real ones compress better: the estimate is on the safe side. */
@@ -26,14 +29,19 @@ const COMPRESSED = { float32: 0.93, float16: 0.93, bfloat16: 0.52 } as const;
  * Sizes of records evenly spaced in the dataset, as they would be computed and stored.
  * @param warn called where none of them gives a sample: most often a wrong --column.
  */
-export async function sampleSizes(plan: RunPlan, warn: (message: string) => void): Promise<RecordSize[]> {
+export async function sampleSizes(
+  plan: RunPlan,
+  warn: (message: string) => void,
+  signal?: AbortSignal,
+): Promise<RecordSize[]> {
   const variants = Math.min(plan.rules.augment, SAMPLED_VARIANTS);
   const scale = plan.rules.augment / variants;
   const reader = new RecordReader({ ...plan.rules, augment: variants }, plan.tokenizer);
   const count = plan.options.samplesPerShard === undefined ? SAMPLED_RECORDS : SAMPLED_FOR_SIZE;
   const sizes: RecordSize[] = [];
   let reason: string | undefined;
-  for (const [i, { bytes, weight }] of (await sampleRecords(plan.dataset, count)).entries()) {
+  for (const [i, { bytes, weight }] of thinOut(await sampleRecords(plan.dataset, count)).entries()) {
+    signal?.throwIfAborted();
     const { samples, unusable, leftOut } = reader.read(bytes, i);
     reason ??= unusable ?? leftOut[0];
     const total = (value: (sample: (typeof samples)[number]) => number) =>
@@ -52,6 +60,14 @@ export async function sampleSizes(plan: RunPlan, warn: (message: string) => void
   if (sizes.length > 0 && sizes.every(({ samples }) => samples === 0))
     warn(`none of the records looked at gives a sample (${reason}); check --column and --prompt`);
   return sizes;
+}
+
+/** Every k-th record, where all of them are more than is to be looked at. */
+function thinOut<T extends { readonly bytes: Uint8Array }>(records: readonly T[]): readonly T[] {
+  const total = records.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  const most = Math.floor(records.length / SAMPLED_AT_LEAST);
+  const step = Math.max(1, Math.min(Math.ceil(total / SAMPLED_BYTES), most));
+  return records.filter((_, i) => i % step === 0);
 }
 
 /** What of a plan decides the run's size. */

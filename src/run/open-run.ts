@@ -84,7 +84,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   );
   weights.catch(() => {}); // Raised below.
   onNote("looking at the dataset");
-  const sizes = await sampleSizes(plan, onWarning);
+  const sizes = await sampleSizes(plan, onWarning, signal);
   const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
   const guessed = guessRecords(sizes, datasetBytes, options.maxSamples);
   const perShard = choosePerShard(parts, sizes, guessed);

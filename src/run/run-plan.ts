@@ -6,8 +6,9 @@ import { type Dataset, openDataset } from "../data/dataset.js";
 import type { RecordRules } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { costOf } from "../graph/graph.js";
-import { parseHooks, type Tap } from "../model/hooks.js";
+import { type HookPoint, hookPoints } from "../model/hooks.js";
 import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
+import { parseHooks } from "../model/parse-hooks.js";
 import type { BatchLimits } from "../plan/batches.js";
 import { parsePositions, selectionOf } from "../plan/positions.js";
 import type { ActivationSpec, ShardFormat } from "../shard/format.js";
@@ -26,7 +27,7 @@ export interface RunPlan {
   readonly checkpoint: Checkpoint;
   readonly dataset: Dataset;
   readonly tokenizer: Tokenizer | null;
-  readonly taps: readonly Tap[];
+  readonly taps: readonly HookPoint[];
   readonly format: ShardFormat;
   readonly activations: readonly ActivationSpec[];
   readonly selection: "rows" | "mean" | "max";
@@ -37,14 +38,6 @@ export interface RunPlan {
   readonly identity: Omit<Identity, "samples_per_shard" | "shard_bytes">;
 }
 
-/** A shard's contents without any sample. */
-const NO_SAMPLES = {
-  rowOffsets: Int32Array.of(0),
-  index: [],
-  sampleIds: new BigInt64Array(0),
-  previews: [],
-  metadata: {},
-} as const;
 const UNKNOWN_HASH = "0".repeat(64);
 
 /**
@@ -54,12 +47,20 @@ const UNKNOWN_HASH = "0".repeat(64);
 export async function planRun(options: ExtractOptions): Promise<RunPlan> {
   const checkpoint = await openModel(options.model);
   const { shape } = checkpoint;
-  const taps = parseHooks(options.hooks, options.layers, shape.layers);
+  const taps = parseHooks(options.hooks, options.layers, hookPoints(shape.build), shape.modules);
   const positions = parsePositions(options.positions);
   const selection = selectionOf(positions);
   const format = findFormat(options.format);
   const stored = format.storedDType(options.dtype);
   const tapDType = options.dtype === "bfloat16" ? "bfloat16" : "float32";
+  const activations = taps.map(({ name, layer, rowShape, meaning }) => ({
+    name,
+    layer,
+    rowShape,
+    dtype: stored,
+    meaning,
+  }));
+  format.check?.(activations);
   const load: LoadRequest = {
     engine: options.engine,
     threads: options.threads,
@@ -73,14 +74,6 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
   const dataset = await openDataset(options.dataset);
   const tokenizer = await openTokenizer(options.model);
   const specials = specialIds(tokenizer, checkpoint);
-  const activations = taps.map(({ name, layer, meaning }) => ({
-    name,
-    layer,
-    rowShape: [shape.width],
-    dtype: stored,
-    meaning,
-  }));
-  format.layout({ ...NO_SAMPLES, activations }); // Refuses now what the format cannot hold.
   const rules: RecordRules = {
     lines: dataset.lines,
     prompt: options.prompt,

@@ -4,10 +4,11 @@
 import { copyFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { crc32c } from "@node-rs/crc32";
+import { formatCrc } from "../base/crc.js";
 import { SluiceError, systemCode } from "../base/errors.js";
 import { explainDiskError } from "./disk-errors.js";
 import { type FileFacts, type FileSystem, isMissing, nodeFileSystem } from "./file-system.js";
-import { formatCrc, missingObject } from "./memory.js";
+import { missingObject } from "./memory.js";
 import { checkName } from "./names.js";
 import type { Body, Store, Stored } from "./store.js";
 import { temporaryName } from "./temporary.js";
