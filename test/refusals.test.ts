@@ -35,7 +35,12 @@ async function prepare() {
 it("refuses checkpoints that are no checkpoints", async () => {
   const { folder, withModel } = await prepare();
   const model = join(folder, "model");
-  await expectRefusal(withModel(join(TINY_MODEL, "config.json")), 78, "expected a folder with config.json");
+  const file = join(TINY_MODEL, "model.safetensors");
+  await expectRefusal(
+    withModel(file),
+    78,
+    `${file} is a file, and no GGUF file; expected a folder with config.json`,
+  );
   await cp(TINY_MODEL, model, { recursive: true });
   const weights = join(model, "model.safetensors");
   await truncate(weights, 100_000);
@@ -85,7 +90,9 @@ it("refuses what is no run, no shard and no dataset", async () => {
     78,
     `${dataset} is no shard of a run; expected RUN, or RUN/tpu_0`,
   );
-  await expectRefusal(smallRun(folder, run), 78, "it has no streams.json", "sluice streams");
+  const empty = join(folder, "empty");
+  await mkdir(empty);
+  await expectRefusal(smallRun(empty, run), 78, `${empty} is no streams folder and holds no data files`);
   await expectRefusal(smallRun(dataset, join(dataset, "below")), 78, `${dataset} is in the way of a folder`);
   await writeFile(join(folder, "bad.jsonl.gz"), "not compressed");
   const streams = join(folder, "streams");

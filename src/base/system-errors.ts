@@ -18,8 +18,6 @@ const MEANINGS: Readonly<Record<string, readonly [ErrorKind, string, string]>> =
   ELOOP: ["config", "links lead in a circle", "Name another path."],
   EMFILE: ["config", "too many files are open", "Raise the limit: ulimit -n 65536."],
   ENFILE: ["config", "too many files are open on this machine", "Raise the limit: sysctl fs.file-max."],
-  Z_DATA_ERROR: ["config", "a compressed file is damaged, or not compressed at all", "Download it again."],
-  Z_BUF_ERROR: ["config", "a compressed file is cut off", "Download it again."],
   ENOMEM: ["store", "the machine has no memory left", "Start on a larger machine, or with fewer workers."],
 };
 

@@ -1,17 +1,12 @@
 // The program `sluice`: parses, calls, prints. Results go to stdout, messages to stderr; an error becomes one clear
 // message and the exit code of its kind, never a stack trace (that is --debug).
 
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { z } from "zod";
 import { EXIT_CODES, isSluiceError, messageOf } from "../base/errors.js";
 import { explainSystemError } from "../base/system-errors.js";
+import { VERSION } from "../base/version.js";
 import { isLater, registerCommands } from "./commands.js";
 import { notInThisVersion } from "./values.js";
-
-const { version } = z
-  .object({ version: z.string() })
-  .parse(JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")));
 
 /** The whole command line, for the program and for the test that holds its help texts. */
 export function buildProgram(): Command {
@@ -19,7 +14,7 @@ export function buildProgram(): Command {
     .description(
       "Run prompts through a language model and store every layer's activations: each sample exactly once.",
     )
-    .version(version, "-V, --version", "print the version")
+    .version(VERSION, "-V, --version", "print the version")
     .option("--debug", "show stack traces")
     .showHelpAfterError("(see --help)")
     .exitOverride()

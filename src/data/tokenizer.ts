@@ -1,12 +1,16 @@
-// Text to token ids, by the model folder's own tokenizer.json. Token ids are those of Hugging Face's `tokenizers`; golden
-// tests hold the library to it.
+// Text to token ids, by the model's own tokenizer: tokenizer.json of a folder, or what a GGUF file holds. Token ids are those of
+// Hugging Face's `tokenizers`; golden tests hold the library to it.
 
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readFile, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
-import { SluiceError, systemCode } from "../base/errors.js";
+import { isSluiceError, messageOf, SluiceError, systemCode } from "../base/errors.js";
+import { ChatTemplate } from "./chat-template.js";
+import { readGgufTokenizer, readGgufTokens, type TokenizerFiles } from "./gguf-tokenizer.js";
+import { type NormalForm, placeTokens, type TokenPlaces } from "./token-places.js";
+import { spellOut } from "./tokenizer-spelling.js";
 
 const tokenizerSchema = z.looseObject({
   added_tokens: z
@@ -14,7 +18,23 @@ const tokenizerSchema = z.looseObject({
     .default([]),
 });
 const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
-const configSchema = z.looseObject({ bos_token: tokenSchema, eos_token: tokenSchema });
+const TOKEN_NAMES = [
+  "bos_token",
+  "eos_token",
+  "unk_token",
+  "sep_token",
+  "pad_token",
+  "cls_token",
+  "mask_token",
+] as const;
+const namedTemplates = z.array(z.looseObject({ name: z.string(), template: z.string() }));
+const configSchema = z.looseObject({
+  ...Object.fromEntries(TOKEN_NAMES.map((name) => [name, tokenSchema])),
+  bos_token: tokenSchema,
+  eos_token: tokenSchema,
+  chat_template: z.union([z.string(), namedTemplates]).nullish(),
+});
+const templateFileSchema = z.looseObject({ chat_template: z.string() });
 
 /** What `--bos` says: what the tokenizer does itself, always one, or never. */
 export type BosRule = "tokenizer" | "always" | "never";
@@ -27,41 +47,101 @@ export interface Tokenizer {
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
+  /** tokenizer.json, tokenizer_config.json and the chat template, as text, for whoever keeps them with the run. */
+  readonly files: TokenizerFiles & { readonly template: string | null };
   /** @throws SluiceError `config` for `always` where the tokenizer names no BOS. */
   encode(text: string, bos: BosRule): number[];
   decode(ids: readonly number[]): string;
+  /** Where the tokens of an encoded text lie in it; null where that cannot be told. */
+  place(text: string, ids: readonly number[]): TokenPlaces | null;
+  /** The model's chat template; null where it has none. @throws SluiceError `config` where it cannot be read. */
+  chatTemplate(): ChatTemplate | null;
 }
 
-/** The tokenizer of a model's folder, or null where it has none. @throws SluiceError `config` where its files are malformed. */
-export async function openTokenizer(folder: string): Promise<Tokenizer | null> {
-  const json = await readIfThere(join(folder, "tokenizer.json"));
-  if (json === null) return null;
-  const configText = (await readIfThere(join(folder, "tokenizer_config.json"))) ?? "{}";
+/**
+ * The tokenizer of a model's folder or GGUF file, or null where it has none. A GGUF file's own tokenizer is taken, whatever
+ * else lies in its folder; only where it is of a kind that is not known, a tokenizer.json beside it is.
+ * @throws SluiceError `config` where it is malformed, or of a kind that is not known.
+ */
+export async function openTokenizer(model: string): Promise<Tokenizer | null> {
+  const isFile = await stat(model).then(
+    (facts) => facts.isFile(),
+    () => false,
+  );
+  if (!isFile) return openFolder(model);
+  let files: TokenizerFiles | null;
   try {
-    return new FolderTokenizer(json, configText);
+    files = await readGgufTokenizer(model);
+  } catch (error) {
+    const beside = isSluiceError(error, "config") ? await openFolder(dirname(model)) : null;
+    if (!beside) throw error;
+    refuseOtherVocabulary(beside, await readGgufTokens(model), model);
+    return beside;
+  }
+  return files && parse(files.json, files.config, model);
+}
+
+const vocabularySchema = z.looseObject({
+  model: z.looseObject({ vocab: z.record(z.string(), z.number()) }),
+});
+
+/** A tokenizer.json that lies beside a GGUF file by chance would give ids that mean other tokens. */
+function refuseOtherVocabulary(beside: Tokenizer, tokens: readonly string[], model: string): void {
+  const parsed = vocabularySchema.safeParse(JSON.parse(beside.files.json));
+  const vocab = Object.entries(parsed.success ? parsed.data.model.vocab : {});
+  const other = vocab.find(([token, id]) => tokens[id] !== token);
+  if (parsed.success && !other) return;
+  throw new SluiceError("config", `the tokenizer.json beside ${model} is of another vocabulary`, {
+    found: other ? `${other[0]} with id ${other[1]}` : "a vocabulary that is no table of ids",
+    expected: other ? `${tokens[other[1]] ?? "no such id"}, as in the file` : "a BPE vocabulary",
+    fix: "Put the original model's tokenizer.json there.",
+  });
+}
+
+async function openFolder(folder: string): Promise<Tokenizer | null> {
+  const read = (name: string) => readIfThere(join(folder, name));
+  const json = await read("tokenizer.json");
+  if (json === undefined) return null;
+  const config = (await read("tokenizer_config.json")) ?? "{}";
+  const [jinja, oldest] = [await read("chat_template.jinja"), await read("chat_template.json")];
+  return parse(json, config, folder, jinja, oldest);
+}
+
+/** @param jinja, oldest chat_template.jinja and chat_template.json: as in transformers, the template's own file goes before the config, the JSON file comes last. */
+function parse(json: string, config: string, where: string, jinja?: string, oldest?: string): Tokenizer {
+  try {
+    const template = jinja ?? templateOf(config) ?? (oldest === undefined ? null : templateIn(oldest));
+    return new ModelTokenizer({ json, config, template });
   } catch (cause) {
-    throw new SluiceError("config", `the tokenizer at ${folder} cannot be read`, {
-      found: cause instanceof Error ? cause.message : String(cause),
+    throw new SluiceError("config", `the tokenizer at ${where} cannot be read`, {
+      found: messageOf(cause),
       fix: "Download tokenizer.json and tokenizer_config.json again.",
       cause,
     });
   }
 }
 
-class FolderTokenizer implements Tokenizer {
+class ModelTokenizer implements Tokenizer {
   readonly sha256: string;
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
+  readonly files: Tokenizer["files"];
   readonly #inner: HuggingFaceTokenizer;
+  readonly #names: Readonly<Record<string, string>>;
+  readonly #added: ReadonlySet<number>;
+  readonly #isByteLevel: boolean;
+  readonly #form: NormalForm | null;
 
-  constructor(json: string, configText: string) {
-    const raw: object = JSON.parse(json);
-    const config: object = JSON.parse(configText);
+  constructor(files: Tokenizer["files"]) {
+    const raw: object = JSON.parse(files.json);
+    const config: object = JSON.parse(files.config);
     const { added_tokens } = tokenizerSchema.parse(raw);
-    const { bos_token, eos_token } = configSchema.parse(config);
-    this.#inner = new HuggingFaceTokenizer(spellOutByteLevel(raw), config);
-    this.sha256 = createHash("sha256").update(json).update("\0").update(configText).digest("hex");
+    const parsed = configSchema.parse(config);
+    const { bos_token, eos_token } = parsed;
+    this.#inner = new HuggingFaceTokenizer(spellOut(raw), config);
+    this.files = files;
+    this.sha256 = createHash("sha256").update(files.json).update("\0").update(files.config).digest("hex");
     this.specialIds = added_tokens
       .filter((t) => t.special)
       .map((t) => t.id)
@@ -69,6 +149,12 @@ class FolderTokenizer implements Tokenizer {
     this.bosId = this.#idOf(bos_token);
     const eos = this.#idOf(eos_token);
     this.eosIds = eos === null ? [] : [eos];
+    const names = TOKEN_NAMES.map((name) => [name, contentOf(tokenSchema.parse(parsed[name]))]);
+    this.#names = Object.fromEntries(names.filter(([, content]) => content !== undefined));
+    this.#added = new Set(added_tokens.map((t) => t.id));
+    const types = typesIn(raw);
+    this.#isByteLevel = types.has("ByteLevel");
+    this.#form = (["NFC", "NFKC", "NFD", "NFKD"] as const).find((form) => types.has(form)) ?? null;
   }
 
   encode(text: string, bos: BosRule): number[] {
@@ -84,39 +170,90 @@ class FolderTokenizer implements Tokenizer {
     return ids.length === 0 ? "" : this.#inner.decode([...ids], { skip_special_tokens: false });
   }
 
+  place(text: string, ids: readonly number[]): TokenPlaces | null {
+    const bytes: Uint8Array[] = [];
+    for (const id of ids) {
+      const token = this.#inner.id_to_token(id);
+      if (token === undefined) return null;
+      bytes.push(this.#added.has(id) ? Buffer.from(token) : this.#bytesOf(token));
+    }
+    // Sentencepiece has one sign for a space and for the sign itself.
+    return placeTokens(this.#isByteLevel ? text : text.replaceAll(SPACE_SIGN, " "), bytes, this.#form);
+  }
+
+  chatTemplate(): ChatTemplate | null {
+    const { template } = this.files;
+    if (template === null) return null;
+    try {
+      return new ChatTemplate(template, this.#names);
+    } catch (cause) {
+      throw new SluiceError("config", "the model's chat template cannot be read", {
+        found: messageOf(cause),
+        fix: "Check chat_template.jinja, or chat_template in tokenizer_config.json.",
+        cause,
+      });
+    }
+  }
+
+  #bytesOf(token: string): Uint8Array {
+    if (this.#isByteLevel) return Uint8Array.from(token, (sign) => BYTE_OF_SIGN.get(sign) ?? 0);
+    const byte = /^<0x([0-9A-F]{2})>$/.exec(token)?.[1];
+    return byte === undefined
+      ? Buffer.from(token.replaceAll(SPACE_SIGN, " "))
+      : Uint8Array.of(Number.parseInt(byte, 16));
+  }
+
   #idOf(token: z.infer<typeof tokenSchema>): number | null {
-    const content = typeof token === "string" ? token : token?.content;
+    const content = contentOf(token);
     return content === undefined ? null : (this.#inner.token_to_id(content) ?? null);
   }
 }
 
-/** The pattern inside tokenizers' ByteLevel (pre_tokenizers/byte_level.rs). */
-const BYTE_LEVEL = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-const byteLevelSchema = z.looseObject({
-  pre_tokenizer: z.looseObject({
-    type: z.literal("ByteLevel"),
-    add_prefix_space: z.literal(false),
-    use_regex: z.boolean().default(true),
-  }),
-});
+const SPACE_SIGN = "\u2581";
 
-/**
- * JavaScript's \s has U+FEFF, which Rust's has not. The library translates the patterns of a Split, but not the one inside
- * ByteLevel: so that one is spelt out as a Split.
- */
-function spellOutByteLevel(raw: object): object {
-  const parsed = byteLevelSchema.safeParse(raw);
-  if (!parsed.success || !parsed.data.pre_tokenizer.use_regex) return raw;
-  const split = { type: "Split", pattern: { Regex: BYTE_LEVEL }, behavior: "Isolated", invert: false };
-  const pretokenizers = [split, { ...parsed.data.pre_tokenizer, use_regex: false }];
-  return { ...raw, pre_tokenizer: { type: "Sequence", pretokenizers } };
+/** The byte that each sign of a byte-level token stands for: printable Latin-1 for itself, the others from U+0100 on (GPT-2's bytes_to_unicode). */
+const BYTE_OF_SIGN: ReadonlyMap<string, number> = (() => {
+  const isPrintable = (byte: number) =>
+    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+  let next = 0x100;
+  return new Map(
+    Array.from({ length: 256 }, (_, byte) => [String.fromCodePoint(isPrintable(byte) ? byte : next++), byte]),
+  );
+})();
+
+function contentOf(token: z.infer<typeof tokenSchema>): string | undefined {
+  return typeof token === "string" ? token : token?.content;
 }
 
-async function readIfThere(file: string): Promise<string | null> {
+/** The template in tokenizer_config.json: a text, or a list by name whose `default` is meant. */
+function templateOf(configText: string): string | null {
+  const { chat_template: template } = configSchema.parse(JSON.parse(configText));
+  if (typeof template === "string") return template;
+  return template?.find(({ name }) => name === "default")?.template ?? null;
+}
+
+function templateIn(templateJson: string): string {
+  return templateFileSchema.parse(JSON.parse(templateJson)).chat_template;
+}
+
+/** The `type` of every part of a tokenizer but its model. */
+function typesIn(tokenizer: object): ReadonlySet<string> {
+  const types = new Set<string>();
+  const visit = (value: unknown) => {
+    if (typeof value !== "object" || value === null) return;
+    if ("type" in value && typeof value.type === "string") types.add(value.type);
+    for (const part of Object.values(value)) visit(part);
+  };
+  for (const [name, part] of Object.entries(tokenizer))
+    if (name === "normalizer" || name === "pre_tokenizer" || name === "decoder") visit(part);
+  return types;
+}
+
+async function readIfThere(file: string): Promise<string | undefined> {
   try {
     return await readFile(file, "utf8");
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return null;
+    if (systemCode(error) === "ENOENT") return undefined;
     throw error;
   }
 }

@@ -6,16 +6,16 @@ import { z } from "zod";
 import { bytesOf, elementsOf } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import type { SampledRecord } from "../data/record-stream.js";
 import { RecordReader } from "../data/records.js";
-import { sampleRecords } from "../data/scan.js";
+import { sampleUnit } from "../data/unit-samples.js";
 import { type ExpectedRun, type RecordSize, type RunShape, remainingBytes } from "../estimate/run-size.js";
 import { freeSpace } from "../store/free-space.js";
 import type { Store } from "../store/store.js";
 import type { RunFile } from "./identity.js";
 import type { RunPlan } from "./run-plan.js";
 
-/** Records looked at where they decide the samples per shard, and where they only say the run's size. */
-const SAMPLED_RECORDS = 1000;
+/** Records looked at, where they only say the run's size and do not decide the samples per shard. */
 const SAMPLED_FOR_SIZE = 200;
 /** Of long records fewer are looked at, evenly: tokenizing them all would take half a minute. */
 const SAMPLED_BYTES = 2_000_000;
@@ -26,29 +26,30 @@ const SAMPLED_VARIANTS = 4;
 const COMPRESSED = { float32: 0.93, float16: 0.93, bfloat16: 0.52 } as const;
 
 /**
- * Sizes of records evenly spaced in the dataset, as they would be computed and stored.
- * @param warn called where none of them gives a sample: most often a wrong --column.
+ * Sizes of records that stand for all of the dataset's, as they would be computed and stored.
+ * @param records evenly spaced. @param warn called where none of them gives a sample: most often a wrong --column.
  */
-export async function sampleSizes(
+export async function measureRecords(
   plan: RunPlan,
+  records: readonly SampledRecord[],
   warn: (message: string) => void,
   signal?: AbortSignal,
 ): Promise<RecordSize[]> {
   const variants = Math.min(plan.rules.augment, SAMPLED_VARIANTS);
   const scale = plan.rules.augment / variants;
   const reader = new RecordReader({ ...plan.rules, augment: variants }, plan.tokenizer);
-  const count = plan.options.samplesPerShard === undefined ? SAMPLED_RECORDS : SAMPLED_FOR_SIZE;
+  const most = plan.options.samplesPerShard === undefined ? records.length : SAMPLED_FOR_SIZE;
   const sizes: RecordSize[] = [];
   let reason: string | undefined;
-  for (const [i, { bytes, weight }] of thinOut(await sampleRecords(plan.dataset, count)).entries()) {
+  for (const [record, { raw, weight, bytes }] of thinOut(records, most).entries()) {
     signal?.throwIfAborted();
-    const { samples, unusable, leftOut } = reader.read(bytes, i);
-    reason ??= unusable ?? leftOut[0];
+    const { samples, skipped, leftOut } = sampleUnit(reader, [{ record, raw }]);
+    reason ??= (skipped[0] ?? leftOut[0])?.reason;
     const total = (value: (sample: (typeof samples)[number]) => number) =>
       scale * samples.reduce((sum, sample) => sum + value(sample), 0);
     sizes.push({
       weight,
-      bytes: bytes.length,
+      bytes,
       samples: total(() => 1),
       tokens: total((s) => s.ids.length),
       rows: total((s) => (plan.selection === "rows" ? s.positions.length : 1)),
@@ -62,11 +63,11 @@ export async function sampleSizes(
   return sizes;
 }
 
-/** Every k-th record, where all of them are more than is to be looked at. */
-function thinOut<T extends { readonly bytes: Uint8Array }>(records: readonly T[]): readonly T[] {
-  const total = records.reduce((sum, { bytes }) => sum + bytes.length, 0);
-  const most = Math.floor(records.length / SAMPLED_AT_LEAST);
-  const step = Math.max(1, Math.min(Math.ceil(total / SAMPLED_BYTES), most));
+/** Every k-th record, so that there are about `most` of them and not too many bytes. */
+function thinOut(records: readonly SampledRecord[], most: number): readonly SampledRecord[] {
+  const total = records.reduce((sum, { bytes }) => sum + bytes, 0);
+  const byBytes = Math.min(Math.ceil(total / SAMPLED_BYTES), Math.floor(records.length / SAMPLED_AT_LEAST));
+  const step = Math.max(1, byBytes, Math.floor(records.length / most));
   return records.filter((_, i) => i % step === 0);
 }
 

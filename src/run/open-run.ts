@@ -1,17 +1,17 @@
 // Opening a run: the first worker creates it, all others compare themselves with it. `run.json` is the decision: what it
 // says of the dataset fixes the unit tables, which any worker can make again from the dataset.
 
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../base/errors.js";
-import { scanDataset } from "../data/scan.js";
+import { VERSION } from "../base/version.js";
+import { refuseMissingColumns } from "../data/check-columns.js";
+import { sampleDataset, scanDataset } from "../data/scan.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
 import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
 import { chooseSamplesPerShard } from "../plan/samples-per-shard.js";
 import type { Hasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
-import { checkSpace, sampleSizes, shapeOf } from "./expected-size.js";
+import { checkSpace, measureRecords, shapeOf } from "./expected-size.js";
 import {
   decodeRunFile,
   encodeRunFile,
@@ -25,6 +25,7 @@ import type { RunPlan } from "./run-plan.js";
 import { hashWeights } from "./weights-hash.js";
 
 const DEFAULT_SHARD_BYTES = 1_000_000_000;
+const SAMPLED_RECORDS = 1000;
 const POLL_MS = 300;
 
 /** A run, opened: the settings agree, and every stream has its table of units. */
@@ -84,7 +85,9 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   );
   weights.catch(() => {}); // Raised below.
   onNote("looking at the dataset");
-  const sizes = await sampleSizes(plan, onWarning, signal);
+  const looked = await sampleDataset(dataset, SAMPLED_RECORDS, signal);
+  await refuseMissingColumns(dataset, looked, plan.rules);
+  const sizes = await measureRecords(plan, looked, onWarning, signal);
   const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
   const guessed = guessRecords(sizes, datasetBytes, options.maxSamples);
   const perShard = choosePerShard(parts, sizes, guessed);
@@ -107,6 +110,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   const record = {
     created: new Date().toISOString(),
     model: plan.checkpoint.family,
+    sluice: VERSION,
     node: process.version,
     expected: { ...expect(records), shards: tables.reduce((sum, table) => sum + table.units.length, 0) },
   };
@@ -121,7 +125,7 @@ async function joinRun(parts: OpenRunParts, scanned?: readonly UnitTable[]): Pro
   const run = decodeRunFile(bytes, store.uri);
   compareSettings(run, plan, store.uri);
   const tables = await openTables(parts, run, scanned);
-  await keepModelFiles(store, plan.checkpoint.folder);
+  await keepModelFiles(store, plan);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal).then((sha256) =>
     refuseDifferences(
       findDifferences(run.identity.model.weights_sha256, sha256, "model.weights_sha256"),
@@ -234,7 +238,7 @@ async function refuseResized(
       "config",
       `the dataset was edited since the run at ${store.uri} was created: stream ${s}, ${which}`,
       {
-        found: `${stream.bytes} bytes in ${stream.file}`,
+        found: `${stream.bytes} bytes in ${plan.dataset.path}`,
         expected: `${wanted.bytes} bytes`,
         fix: "Restore the dataset, or start a new run with another --output.",
         values: { stream: s, unit },
@@ -276,10 +280,15 @@ function choosePerShard(
 }
 
 /** A copy of what is needed to decode the run in ten years. */
-async function keepModelFiles(store: Store, folder: string): Promise<void> {
-  for (const name of ["config.json", "tokenizer.json", "tokenizer_config.json"]) {
-    if ((await store.head(`model/${name}`)) !== null) continue;
-    const bytes = await readFile(join(folder, name)).catch(() => null);
-    if (bytes) await store.create(`model/${name}`, new Uint8Array(bytes));
+async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan): Promise<void> {
+  const files = {
+    "config.json": `${JSON.stringify(checkpoint.config, null, 2)}\n`,
+    "tokenizer.json": tokenizer?.files.json,
+    "tokenizer_config.json": tokenizer?.files.config,
+    "chat_template.jinja": tokenizer?.files.template ?? undefined,
+  };
+  for (const [name, text] of Object.entries(files)) {
+    if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;
+    await store.create(`model/${name}`, Buffer.from(text));
   }
 }
