@@ -2,6 +2,7 @@
 
 import { readFile, truncate, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { crc32c } from "@node-rs/crc32";
 import { expect, it } from "vitest";
 import { readFixture, relativeError } from "../src/engine/engine.suite.js";
 import { openRunForReading } from "../src/read/open-run.js";
@@ -81,6 +82,27 @@ it("goes on where the commits end, and says when nothing is left", async () => {
   });
 });
 
+it("keeps an index from which every tensor's place follows", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(30));
+  const run = join(folder, "run");
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+  const index = JSON.parse(await readFile(join(run, "index.json"), "utf8"));
+  const { log } = await openRunForReading(new FileStore(run));
+  const commits = await log.readAll();
+  expect(index.shards).toHaveLength(commits.length);
+  for (const [i, shard] of index.shards.entries()) {
+    let offset = shard.data_start;
+    for (const { name, dtype, axis, row_shape } of index.tensors) {
+      const place = commits[i]?.tensors[name];
+      const length = axis === "offsets" ? shard.samples + 1 : shard[axis];
+      expect(place, name).toMatchObject({ dtype, offset, shape: [length, ...row_shape] });
+      offset += place?.length ?? 0;
+    }
+    expect(offset).toBe(shard.size);
+  }
+});
+
 it("sees damage, and never says complete of it", async () => {
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
@@ -106,6 +128,33 @@ it("sees damage, and never says complete of it", async () => {
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({
     code: 65,
     stderr: expect.stringContaining("shard_0001.json"),
+  });
+});
+
+it("finds a sample that is there twice, and one of another unit, though the checksums hold", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
+  const run = join(folder, "run");
+  await runSluice(smallRun(dataset, run));
+  const file = join(run, "tpu_0/shard_0002.json");
+  const forge = async (record: bigint) => {
+    const commit = JSON.parse(await readFile(file, "utf8"));
+    const shard = join(run, "tpu_0", commit.data);
+    const bytes = await readFile(shard);
+    const { offset, length } = commit.tensors.sample_ids;
+    bytes.writeBigInt64LE(record, offset + 8);
+    const sum = crc32c(bytes.subarray(offset, offset + length));
+    commit.tensors.sample_ids.crc32c = sum.toString(16).padStart(8, "0");
+    await writeFile(shard, bytes);
+    await writeFile(file, JSON.stringify(commit));
+    const verified = await runSluice(["verify", run, "--json"]);
+    expect(verified.code).toBe(65);
+    return JSON.parse(verified.stdout);
+  };
+  expect(await forge(8n)).toMatchObject({ duplicated: ["8:0"], corrupt: [] });
+  expect(await forge(3n)).toMatchObject({
+    duplicated: [],
+    corrupt: [{ name: "tpu_0/shard_0002.safetensors", reason: expect.stringContaining("record 3") }],
   });
 });
 

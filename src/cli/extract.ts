@@ -2,11 +2,11 @@
 
 import type { Command } from "commander";
 import { EXIT_CODES } from "../base/errors.js";
-import { type ExtractReporter, extract } from "../run/extract.js";
-import type { OpenedRun } from "../run/open-run.js";
-import type { Progress } from "../run/progress.js";
+import { formatBytes } from "../base/format-bytes.js";
+import { extract } from "../run/extract.js";
 import { type Flags, resolveExtractOptions } from "./extract-options.js";
-import { formatBar, formatBytes, formatCount, formatSeconds, ProgressLine, paint } from "./render.js";
+import { formatCount, paint } from "./render.js";
+import { TerminalReporter } from "./terminal-reporter.js";
 
 const EXAMPLE = `
 Example:
@@ -61,6 +61,7 @@ export function registerExtract(program: Command): void {
     .option("--lease-seconds <s>", "how long a silent worker is believed to live (default: 60)")
     .option("--spool <folder>", "where shards under way lie (default: inside the run)")
     .option("--checkpoint-dir <folder>", "copy checkpoint_worker_N.json there too")
+    .option("--yes", "start although the estimated size does not fit the disk")
     .option("--json", "print one JSON document at the end")
     .addHelpText("after", EXAMPLE)
     .action(async (flags: Flags) => {
@@ -73,7 +74,7 @@ export function registerExtract(program: Command): void {
         const { shards, samples, tokens, bytes } = progress;
         if (flags.json === true) {
           process.stdout.write(
-            `${JSON.stringify({ outcome, run, committed, units, shards, samples, tokens, bytes, seconds: progress.seconds })}\n`,
+            `${JSON.stringify({ outcome, run, committed, units, shards, samples, tokens, bytes, seconds: progress.seconds, load_seconds: result.loadSeconds })}\n`,
           );
         } else if (outcome === "complete" && shards === 0) {
           process.stdout.write(
@@ -95,52 +96,4 @@ export function registerExtract(program: Command): void {
         reporter.stop();
       }
     });
-}
-
-/** Progress on stderr. */
-class TerminalReporter implements ExtractReporter {
-  #line: ProgressLine | undefined;
-
-  note(message: string): void {
-    this.#print(`sluice: ${message}`);
-  }
-
-  warn(message: string): void {
-    this.#print(`sluice: ${paint("warning", "yellow", process.stderr)}: ${message}`);
-  }
-
-  started(progress: Progress, opened: OpenedRun, committed: () => number): void {
-    const total = opened.tables.reduce((sum, table) => sum + table.units.length, 0);
-    const atStart = committed();
-    const what = opened.isNew ? "created" : atStart > 0 ? "resuming" : "joined";
-    this.note(`${what} run ${opened.run.run.slice(0, 12)}: ${atStart} of ${total} shards committed`);
-    this.#line = new ProgressLine(() => describeProgress(progress, committed(), atStart, total));
-  }
-
-  stop(): void {
-    this.#line?.stop();
-    this.#line = undefined;
-  }
-
-  #print(message: string): void {
-    if (this.#line) this.#line.print(message);
-    else process.stderr.write(`${message}\n`);
-  }
-}
-
-function describeProgress(p: Progress, committed: number, atStart: number, total: number): string {
-  const { seconds } = p;
-  const left =
-    committed > atStart ? ((total - committed) * seconds) / (committed - atStart) : Number.POSITIVE_INFINITY;
-  const padding = p.tokensComputed === 0 ? 0 : 1 - p.tokens / p.tokensComputed;
-  const doing = p.unit ?? (p.isWaiting ? "waiting for other workers" : "");
-  return [
-    `${formatBar(total === 0 ? 1 : committed / total)} shard ${committed}/${total}`,
-    `${formatCount(p.samples)} samples`,
-    `${formatCount(p.tokensDone / seconds)} tokens/s`,
-    `${(p.bytes / 1e6 / seconds).toFixed(1)} MB/s`,
-    `padding ${(padding * 100).toFixed(1)} %`,
-    `left ${formatSeconds(left)}`,
-    doing,
-  ].join("  ");
 }

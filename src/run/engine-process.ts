@@ -61,9 +61,15 @@ export class EngineProcess implements UnitRunner {
   #settle: { resolve(reply: EngineReply): void; reject(error: Error): void } | undefined;
   #onProgress: ((tokens: number) => void) | undefined;
   #stderr = "";
+  #loadSeconds = 0;
 
   constructor(request: LoadRequest) {
     this.#request = request;
+  }
+
+  /** Seconds that the last loading took, the process's start included; 0 before. */
+  get loadSeconds(): number {
+    return this.#loadSeconds;
   }
 
   start(): Promise<Execution> {
@@ -96,6 +102,7 @@ export class EngineProcess implements UnitRunner {
   }
 
   async #load(): Promise<Execution> {
+    const started = performance.now();
     const child = fork(entryPoint(import.meta.url, "./engine-main.js"), {
       serialization: "advanced",
       execArgv: [],
@@ -113,6 +120,7 @@ export class EngineProcess implements UnitRunner {
     child.on("error", (error) => this.#take()?.reject(new EngineFailure(error.message, { cause: error })));
     child.on("close", (code, signal) => this.#noteDeath(child, code, signal));
     const reply = await this.#ask({ type: "load", request: this.#request });
+    this.#loadSeconds = (performance.now() - started) / 1000;
     if (reply.type === "loaded") return reply.execution;
     await this.stop();
     if (reply.type !== "failed") throw new SluiceError("bug", `the engine answered ${reply.type} to load`);

@@ -121,6 +121,11 @@ export class Leases {
     await Promise.all([...this.#held.values()].map((lease) => this.release(lease)));
   }
 
+  /** What was leased at the last look, by whomever. */
+  held(): Iterable<string> {
+    return this.#holders.keys();
+  }
+
   /** Whether somebody else held it at the last look and is not known to be dead. */
   async isHeld(what: string): Promise<boolean> {
     return this.#holders.has(what) && !(await this.isDead(what));

@@ -3,15 +3,15 @@
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import { bytesOf } from "../base/dtype.js";
+import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../base/errors.js";
-import { RecordReader } from "../data/records.js";
-import { sampleRecords, scanDataset } from "../data/scan.js";
+import { scanDataset } from "../data/scan.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
-import { chooseSamplesPerShard, type RecordEstimate } from "../plan/samples-per-shard.js";
+import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
+import { chooseSamplesPerShard } from "../plan/samples-per-shard.js";
 import type { Hasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
+import { checkSpace, sampleSizes, shapeOf } from "./expected-size.js";
 import {
   decodeRunFile,
   encodeRunFile,
@@ -25,7 +25,6 @@ import type { RunPlan } from "./run-plan.js";
 import { hashWeights } from "./weights-hash.js";
 
 const DEFAULT_SHARD_BYTES = 1_000_000_000;
-const SAMPLED_RECORDS = 1000;
 const POLL_MS = 300;
 
 /** A run, opened: the settings agree, and every stream has its table of units. */
@@ -46,8 +45,10 @@ export interface OpenRunParts {
   readonly leases: Leases;
   readonly hasher: Hasher;
   readonly signal: AbortSignal;
-  /** Tells what is being done, and how many bytes of the dataset have been read. */
-  readonly onProgress: (what: string, bytes?: number) => void;
+  /** Gets something worth a line. */
+  readonly onNote: (message: string) => void;
+  /** Gets how far a pass over many bytes is; at its end, all of them. */
+  readonly onReading: (what: string, bytes: number, total: number) => void;
 }
 
 /**
@@ -74,19 +75,21 @@ export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
 }
 
 async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, plan, hasher, signal, onProgress } = parts;
+  const { store, plan, hasher, signal, onNote, onReading } = parts;
   const { options, dataset } = plan;
-  const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal);
-  weights.catch(() => {}); // Raised below.
-  const perShard = options.samplesPerShard ?? (await estimateSamplesPerShard(parts));
-  onProgress("reading the dataset once", 0);
-  const tables = await scanDataset(
-    dataset,
-    perShard,
-    options.maxSamples,
-    (bytes) => onProgress("reading the dataset once", bytes),
-    signal,
+  const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal, (bytes, total) =>
+    onReading("hashing the weights", bytes, total),
   );
+  weights.catch(() => {}); // Raised below.
+  onNote("looking at the dataset");
+  const sizes = await sampleSizes(plan);
+  const perShard = choosePerShard(parts, sizes);
+  const expect = (records: number) =>
+    estimateRun(sizes, shapeOf(plan, perShard), records, dataset.streams.length);
+  const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const guess = expect(guessRecords(sizes, datasetBytes, options.maxSamples));
+  await checkSpace(store, guess, { committed: 0, units: guess.shards }, options.yes);
+  const tables = await readDataset(parts, "reading the dataset once", perShard);
   const records = tables.reduce((sum, table) => sum + table.records, 0);
   if (records === 0)
     throw new SluiceError("config", `the dataset ${dataset.path} has no records`, {
@@ -102,7 +105,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
     created: new Date().toISOString(),
     model: plan.checkpoint.family,
     node: process.version,
-    expected_records: records,
+    expected: { ...expect(records), shards: tables.reduce((sum, table) => sum + table.units.length, 0) },
   };
   const created = await store.create("run.json", encodeRunFile(identity, record));
   const opened = await joinRun(parts, tables);
@@ -157,7 +160,7 @@ async function openTables(
   run: RunFile,
   scanned?: readonly UnitTable[],
 ): Promise<readonly UnitTable[]> {
-  const { store, plan, signal, onProgress } = parts;
+  const { store } = parts;
   const { streams } = run.identity.dataset;
   const found: (UnitTable | null)[] = [];
   for (const [s, stream] of streams.entries()) {
@@ -173,15 +176,7 @@ async function openTables(
   }
   if (found.some((table) => table === null)) {
     const perShard = run.identity.samples_per_shard;
-    const tables =
-      scanned ??
-      (await scanDataset(
-        plan.dataset,
-        perShard,
-        plan.options.maxSamples,
-        (b) => onProgress("reading the dataset again", b),
-        signal,
-      ));
+    const tables = scanned ?? (await readDataset(parts, "reading the dataset again", perShard));
     refuseOtherDataset(run, tables, parts);
     for (const [s, table] of tables.entries()) {
       if (found[s]) continue;
@@ -191,6 +186,21 @@ async function openTables(
   }
   const tables = found.filter((table) => table !== null);
   await refuseResized(parts, run, tables);
+  return tables;
+}
+
+/** The one pass over the dataset. */
+async function readDataset(
+  { plan, signal, onReading }: OpenRunParts,
+  what: string,
+  samplesPerShard: number,
+): Promise<UnitTable[]> {
+  const { dataset, options } = plan;
+  const total = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const tell = (bytes: number) => onReading(what, bytes, total);
+  tell(0);
+  const tables = await scanDataset(dataset, samplesPerShard, options.maxSamples, tell, signal);
+  tell(total); // --max-samples may have ended it before.
   return tables;
 }
 
@@ -240,27 +250,19 @@ function withDataset<T extends Pick<Identity, "dataset">>(identity: T, tables: r
   return { ...identity, dataset: { ...identity.dataset, records, streams } };
 }
 
-/** Samples per shard from records evenly spaced in the dataset, as they would be computed and stored. */
-async function estimateSamplesPerShard({ plan, onProgress }: OpenRunParts): Promise<number> {
-  onProgress("looking at the dataset");
-  const reader = new RecordReader(plan.rules, plan.tokenizer);
-  const rowBytes = plan.activations.reduce(
-    (sum, { rowShape, dtype }) => sum + bytesOf(dtype) * rowShape.reduce((a, b) => a * b, 1),
-    0,
-  );
-  const estimates: RecordEstimate[] = [];
-  for (const [i, { bytes, weight }] of (await sampleRecords(plan.dataset, SAMPLED_RECORDS)).entries()) {
-    const { samples } = reader.read(bytes, i);
-    const tokens = samples.reduce((sum, s) => sum + s.ids.length, 0);
-    const rows =
-      plan.selection === "rows" ? samples.reduce((sum, s) => sum + s.positions.length, 0) : samples.length;
-    estimates.push({ weight, tokens, storedBytes: rows * (rowBytes + 9) + tokens * 4 + samples.length * 64 });
-    await nextTurn();
-  }
+/** Samples per shard, so that a shard is about as large as was asked for. */
+function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSize[]): number {
+  if (plan.options.samplesPerShard !== undefined) return plan.options.samplesPerShard;
+  const shape = shapeOf(plan, 1);
+  const estimates = sizes.map((r) => ({
+    weight: r.weight,
+    tokens: r.tokens,
+    storedBytes: storedBytes(r, shape),
+  }));
   const wanted = plan.options.shardBytes ?? DEFAULT_SHARD_BYTES;
   const { samples, boundBy } = chooseSamplesPerShard(estimates, wanted);
   if (boundBy === "tokens")
-    onProgress(
+    onNote(
       `shards hold ${samples} records: smaller than --shard-size, so that a lost shard costs at most 131,072 tokens`,
     );
   return samples;

@@ -113,7 +113,7 @@ async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<Re
     }
     if (claim.kind === "given-up") throw await describeGivenUp(parts, claim.units);
     progress.isWaiting = true;
-    await sleep(parts.pollMs, undefined, { signal }).catch(() => {});
+    await sleep(Math.max(parts.pollMs, claims.pollMs), undefined, { signal }).catch(() => {});
     progress.isWaiting = false;
   }
   return null;
