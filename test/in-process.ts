@@ -13,7 +13,7 @@ import { createEngine } from "../src/engine/engines.js";
 import { buildGraph } from "../src/model/model.js";
 import { Claims } from "../src/run/claims.js";
 import { computeUnit, type UnitJob, type UnitResult } from "../src/run/compute-unit.js";
-import { writeDerived } from "../src/run/derived.js";
+import { DerivedFiles } from "../src/run/derived-files.js";
 import { asComputeError, type UnitRunner } from "../src/run/engine-process.js";
 import type { ExtractOptions } from "../src/run/extract-options.js";
 import { Heartbeat, type HeartbeatState } from "../src/run/heartbeat.js";
@@ -88,6 +88,7 @@ export async function openWorkshop(folder: string, changes: Partial<ExtractOptio
     maxSkipped: "all",
     threads: 1,
     retryFailed: false,
+    yes: true,
     leaseSeconds: 60,
     spool: undefined,
     checkpointDir: undefined,
@@ -129,14 +130,18 @@ export async function work(
       leases,
       hasher,
       signal: preemption.stopping,
-      onProgress: () => {},
+      onNote: () => {},
+      onReading: () => {},
     });
     const spool = new Spool(parts.spool, fs);
     await spool.prepare();
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();
-    const repair = await log.findMissingData();
-    const claims = new Claims(log, leases, { uuid, stream: options.workerId, steal: options.steal, repair });
+    // Before the loop, and not beside it as `extract` does, so that the calls come in the same order each time.
+    const missing = await log.findMissingData();
+    const { workerId, steal } = options;
+    const repair = Promise.resolve(missing);
+    const claims = new Claims(log, leases, { uuid, stream: workerId, steal, repair });
     const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
     const reader = new LocalUnitReader({
       files: plan.dataset.streams.map((stream) => stream.file),
@@ -160,14 +165,18 @@ export async function work(
       ready: opened.weights,
     });
     const runner = new InPlaceRunner(workshop, fs);
-    const context = { datasetPath: "", modelPath: "", streams: opened.tables.keys(), workerId: 0 };
+    const derived = new DerivedFiles({
+      store,
+      run: opened.run,
+      log,
+      workerId,
+      datasetPath: "",
+      modelPath: "",
+      checkpointDir: undefined,
+    });
     try {
       status = "running";
-      await writeDerived(store, opened.run, await log.readAll(), {
-        ...context,
-        status: "running",
-        complete: false,
-      });
+      await derived.write("running", []);
       const outcome = await runWorker({
         claims,
         leases,
@@ -179,14 +188,10 @@ export async function work(
         pollMs: 5,
       });
       status = outcome;
+      const isWhole = log.committed === [...log.units()].length;
       await log.refresh();
-      const commits = await log.readAll();
-      await writeDerived(store, opened.run, commits, {
-        ...context,
-        streams: opened.tables.keys(),
-        status: outcome,
-        complete: commits.length === [...log.units()].length,
-      });
+      if (isWhole) await derived.complete(progress.takeStreams(), progress.shards > 0);
+      else await derived.write(outcome, progress.takeStreams());
       return outcome;
     } finally {
       await spool.removeAll();
@@ -205,6 +210,7 @@ const NO_NEWS = {
   worker_id: 0,
   host: "test",
   pid: 0,
+  process: null,
   started: "",
   unit: null,
   shards: 0,
