@@ -147,7 +147,7 @@ export async function work(
       files: plan.dataset.streams.map((stream) => stream.file),
       tables: opened.tables,
       samplesPerShard,
-      model: plan.checkpoint.folder,
+      model: plan.checkpoint.path,
       rules: plan.rules,
       maxSkipped,
     });

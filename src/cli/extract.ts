@@ -3,14 +3,24 @@
 import type { Command } from "commander";
 import { EXIT_CODES } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import { HOOK_NAMES, HOOKS, type Hook } from "../model/hooks.js";
 import { extract } from "../run/extract.js";
 import { type Flags, resolveExtractOptions } from "./extract-options.js";
 import { formatCount, paint } from "./render.js";
 import { TerminalReporter } from "./terminal-reporter.js";
 
+const isOfBlock = (hook: Hook) => HOOKS[hook].path.startsWith("blocks.");
+const HOOKS_OF_BLOCKS = HOOK_NAMES.filter(isOfBlock).join(", ");
+const HOOKS_OF_MODEL = HOOK_NAMES.filter((hook) => !isOfBlock(hook)).join(", ");
+
 const EXAMPLE = `
 Example:
   sluice extract --model ./Qwen2.5-0.5B --dataset prompts.jsonl --output ./run --layers all --hooks resid_post
+
+Hook points (TransformerLens's names; docs/hooks.md says what each is):
+  of the blocks     ${HOOKS_OF_BLOCKS}
+  of the model      ${HOOKS_OF_MODEL}
+  also              blocks.3.attn.hook_q, q.3, resid_*, blocks.*.mlp.hook_*, model.layers.3.mlp, all
 
 Environment (a flag wins): MODEL_PATH, DATASET_DIR, OUTPUT_DIR, CHECKPOINT_DIR, BATCH_SIZE, SHARD_SIZE_GB, MAX_SEQ_LENGTH,
 GCS_BUCKET, GCS_PREFIX, UPLOAD_TO_GCS, and for the worker id TPU_WORKER_ID, WORKER_ID, JOB_COMPLETION_INDEX,
@@ -23,16 +33,16 @@ export function registerExtract(program: Command): void {
   program
     .command("extract")
     .description("run one worker until the run is complete; the same command again resumes")
-    .option("--model <folder>", "a Hugging Face folder (config.json, *.safetensors, tokenizer.json)")
+    .option(
+      "--model <model>",
+      "a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a .gguf file, or a Hub id",
+    )
     .option("--dataset <path>", "a .jsonl or .txt file, or a folder made by sluice streams")
     .option("--output <run>", "the folder where the run lives")
     .option("--worker-id <n>", "which stream to begin with (default: from the environment, else 0)")
     .option("--no-steal", "do this worker's stream only, and do not help with the others")
     .option("--layers <list>", "all, or a list such as 0,5-8,-1 (default: all)")
-    .option(
-      "--hooks <list>",
-      "resid_pre, resid_mid, resid_post, attn_out, mlp_out, full names, globs (default: resid_post)",
-    )
+    .option("--hooks <list>", "hook points as listed below, globs, all (default: resid_post)")
     .option("--positions <which>", "all, first, last, mean, max, 0,4,-1, 5:-5, random:N (default: all)")
     .option("--skip-special", "leave out special tokens (by id)")
     .option("--dtype <type>", "as stored: bfloat16, float16, float32 (default: bfloat16)")

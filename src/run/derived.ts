@@ -2,6 +2,7 @@
 // overwritten: per stream `metadata.json` and `checkpoints/checkpoint_worker_N.json`, and `index.json` at completion.
 
 import { hashJson, type Json } from "../base/json.js";
+import { tapOf } from "../model/hooks.js";
 import { axisOf } from "../shard/index-tensors.js";
 import type { Store } from "../store/store.js";
 import type { Commit } from "./commit.js";
@@ -44,7 +45,7 @@ export function describeStream(
     total_tokens: sum(commits, (c) => c.tokens),
     shard_size_gb: shards.length === 0 ? 0 : sum(shards, (c) => c.size) / shards.length / 1e9,
     model: identity.model.family,
-    hooks: [...new Set(identity.taps.map(hookOf))],
+    hooks: [...new Set(identity.taps.map((tap) => tapOf(tap).hook))],
     layers,
     dtype: identity.dtype,
     skipped: sum(commits, (c) => c.skipped),
@@ -156,15 +157,10 @@ export async function writeIndex(
   await replaceJson(store, "index.json", describeIndex(run, [...summaries.all()], tensors));
 }
 
-/** The hook's short name: `resid_post` of `blocks.3.hook_resid_post`. */
-export function hookOf(tap: string): string {
-  return tap.replace(/^blocks\.\d+\./, "").replace(/hook_/, "");
-}
-
 /** The layers of a list of taps, ascending, once each. */
 export function layersOf(taps: readonly string[]): number[] {
-  const layers = taps.map((tap) => /^blocks\.(\d+)\./.exec(tap)?.[1]).filter((layer) => layer !== undefined);
-  return [...new Set(layers.map(Number))].sort((a, b) => a - b);
+  const layers = taps.map((tap) => tapOf(tap).layer).filter((layer) => layer !== null);
+  return [...new Set(layers)].sort((a, b) => a - b);
 }
 
 async function replaceJson(store: Store, name: string, value: Json): Promise<void> {

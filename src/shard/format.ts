@@ -8,7 +8,8 @@ import type { DType, FloatDType } from "../base/dtype.js";
 export interface ActivationSpec {
   /** `blocks.3.hook_resid_post`. */
   readonly name: string;
-  readonly layer: number;
+  /** Null where the hook belongs to no block. */
+  readonly layer: number | null;
   /** Shape of one row: [width], or [heads, head width]. */
   readonly rowShape: readonly number[];
   /** As stored. */
@@ -71,7 +72,8 @@ export interface ShardFormat {
   readonly extension: string;
   /** The dtype in which values are stored where the user asked for `dtype` (pkl.gz stores bfloat16 as float32). */
   storedDType(dtype: FloatDType): FloatDType;
-  /** @throws SluiceError `usage` where the format cannot hold the contents (pkl.gz: more than one hook). */
+  /** @throws SluiceError `usage` where the format cannot hold such tensors (pkl.gz: more than one hook, or one of no layer). */
+  readonly check?: (activations: readonly ActivationSpec[]) => void;
   layout(contents: ShardContents): ShardLayout;
   /** What is done to the file once it is complete; undefined where the laid-out file is the data object itself. */
   readonly compression?: Compression;
