@@ -6,33 +6,36 @@ import { z } from "zod";
 import { bytesOf, elementsOf } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import type { SampledRecord } from "../data/record-stream.js";
 import { RecordReader } from "../data/records.js";
-import { sampleRecords } from "../data/scan.js";
+import { sampleUnit } from "../data/unit-samples.js";
 import { type ExpectedRun, type RecordSize, type RunShape, remainingBytes } from "../estimate/run-size.js";
 import { freeSpace } from "../store/free-space.js";
 import type { Store } from "../store/store.js";
 import type { RunFile } from "./identity.js";
 import type { RunPlan } from "./run-plan.js";
 
-const SAMPLED_RECORDS = 1000;
 /** Variants of one task are much alike: so many are looked at, and stand for the rest. */
 const SAMPLED_VARIANTS = 4;
 /** What deflate leaves of a pickle of Gaussian values (bfloat16 lies there as float32, half of whose bytes are 0). Real ones compress better: the estimate is on the safe side. */
 const COMPRESSED = { float32: 0.93, float16: 0.93, bfloat16: 0.52 } as const;
 
-/** Sizes of records evenly spaced in the dataset, as they would be computed and stored. */
-export async function sampleSizes(plan: RunPlan): Promise<RecordSize[]> {
+/** Sizes of records that stand for all of the dataset's, as they would be computed and stored. */
+export async function measureRecords(
+  plan: RunPlan,
+  records: readonly SampledRecord[],
+): Promise<RecordSize[]> {
   const variants = Math.min(plan.rules.augment, SAMPLED_VARIANTS);
   const scale = plan.rules.augment / variants;
   const reader = new RecordReader({ ...plan.rules, augment: variants }, plan.tokenizer);
   const sizes: RecordSize[] = [];
-  for (const [i, { bytes, weight }] of (await sampleRecords(plan.dataset, SAMPLED_RECORDS)).entries()) {
-    const { samples } = reader.read(bytes, i);
+  for (const [record, { raw, weight, bytes }] of records.entries()) {
+    const { samples } = sampleUnit(reader, [{ record, raw }]);
     const total = (value: (sample: (typeof samples)[number]) => number) =>
       scale * samples.reduce((sum, sample) => sum + value(sample), 0);
     sizes.push({
       weight,
-      bytes: bytes.length,
+      bytes,
       samples: total(() => 1),
       tokens: total((s) => s.ids.length),
       rows: total((s) => (plan.selection === "rows" ? s.positions.length : 1)),

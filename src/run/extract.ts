@@ -169,7 +169,7 @@ class Extraction {
     );
     const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
     const reader = new ThreadedUnitReader({
-      files: plan.dataset.streams.map((stream) => stream.file),
+      streams: plan.dataset.streams,
       tables: opened.tables,
       samplesPerShard,
       model: plan.checkpoint.path,

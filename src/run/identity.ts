@@ -35,11 +35,21 @@ export const identitySchema = z.object({
     streams: z.array(z.object({ records: count, bytes: count, sha256: hash })),
   }),
   prompt: z.object({
-    kind: z.enum(["text", "arc"]),
+    kind: z.enum(["text", "chat", "arc"]),
     column: z.string(),
+    keep_columns: z.array(z.string()),
+    /** Of the chat template; null for other prompts. */
+    template_sha256: hash.nullable(),
     augment: count,
     max_seq_length: count,
-    too_long: z.enum(["cut", "cut-left", "skip"]),
+    too_long: z.enum(["cut", "cut-left", "window", "skip"]),
+    /** Null but for windows. */
+    stride: count.nullable(),
+    max_parts: count.nullable(),
+    /** Null where each document is a sample; what follows is then false. */
+    context_size: count.nullable(),
+    attend_across: z.boolean(),
+    drop_short: z.boolean(),
   }),
   /** Hook names in the order of the shards' tensors. */
   taps: z.array(z.string()),

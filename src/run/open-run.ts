@@ -3,13 +3,14 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../base/errors.js";
-import { scanDataset } from "../data/scan.js";
+import { refuseMissingColumns } from "../data/check-columns.js";
+import { sampleDataset, scanDataset } from "../data/scan.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
 import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
 import { chooseSamplesPerShard } from "../plan/samples-per-shard.js";
 import type { Hasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
-import { checkSpace, sampleSizes, shapeOf } from "./expected-size.js";
+import { checkSpace, measureRecords, shapeOf } from "./expected-size.js";
 import {
   decodeRunFile,
   encodeRunFile,
@@ -23,6 +24,7 @@ import type { RunPlan } from "./run-plan.js";
 import { hashWeights } from "./weights-hash.js";
 
 const DEFAULT_SHARD_BYTES = 1_000_000_000;
+const SAMPLED_RECORDS = 1000;
 const POLL_MS = 300;
 
 /** A run, opened: the settings agree, and every stream has its table of units. */
@@ -80,7 +82,9 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   );
   weights.catch(() => {}); // Raised below.
   onNote("looking at the dataset");
-  const sizes = await sampleSizes(plan);
+  const looked = await sampleDataset(dataset, SAMPLED_RECORDS, signal);
+  await refuseMissingColumns(dataset, looked, plan.rules);
+  const sizes = await measureRecords(plan, looked);
   const perShard = choosePerShard(parts, sizes);
   const expect = (records: number) =>
     estimateRun(sizes, shapeOf(plan, perShard), records, dataset.streams.length);
@@ -229,7 +233,7 @@ async function refuseResized(
       "config",
       `the dataset was edited since the run at ${store.uri} was created: stream ${s}, ${which}`,
       {
-        found: `${stream.bytes} bytes in ${stream.file}`,
+        found: `${stream.bytes} bytes in ${plan.dataset.path}`,
         expected: `${wanted.bytes} bytes`,
         fix: "Restore the dataset, or start a new run with another --output.",
         values: { stream: s, unit },
@@ -272,6 +276,7 @@ async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan):
     "config.json": `${JSON.stringify(checkpoint.config, null, 2)}\n`,
     "tokenizer.json": tokenizer?.files.json,
     "tokenizer_config.json": tokenizer?.files.config,
+    "chat_template.jinja": tokenizer?.files.template ?? undefined,
   };
   for (const [name, text] of Object.entries(files)) {
     if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;

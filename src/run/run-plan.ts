@@ -3,7 +3,7 @@
 
 import { SluiceError } from "../base/errors.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
-import type { RecordRules } from "../data/records.js";
+import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { costOf } from "../graph/graph.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
@@ -73,18 +73,29 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     tapDType,
   };
   const cost = costOf(buildGraph(checkpoint, load));
-  const maxLength = limitLength(options.maxSeqLength, checkpoint);
-  const dataset = await openDataset(options.dataset);
+  const contextSize = options.contextSize ?? null;
+  const maxLength =
+    contextSize === null
+      ? limitLength("--max-seq-length", options.maxSeqLength, checkpoint)
+      : limitLength("--context-size", contextSize, checkpoint);
+  const stride = Math.min(options.stride ?? maxLength, maxLength);
+  const dataset = await openDataset(options.dataset, usedColumns(options));
   const tokenizer = await openTokenizer(model);
+  const template = options.prompt === "chat" ? (tokenizer?.chatTemplate() ?? null) : null;
   const specials = specialIds(tokenizer, checkpoint);
   const rules: RecordRules = {
-    lines: dataset.lines,
     prompt: options.prompt,
     column: options.column,
+    keepColumns: options.keepColumns,
     augment: options.augment,
     bos: options.bos,
     maxLength,
     tooLong: options.tooLong,
+    stride,
+    maxParts: options.maxParts,
+    contextSize,
+    attendAcross: options.attendAcross,
+    dropShort: options.dropShort,
     positions,
     skipSpecial: options.skipSpecial,
     seed: options.seed,
@@ -132,9 +143,16 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       prompt: {
         kind: options.prompt,
         column: options.column,
+        keep_columns: [...options.keepColumns],
+        template_sha256: template?.sha256 ?? null,
         augment: options.augment,
         max_seq_length: maxLength,
         too_long: options.tooLong,
+        stride: options.tooLong === "window" ? stride : null,
+        max_parts: options.tooLong === "window" ? options.maxParts : null,
+        context_size: contextSize,
+        attend_across: options.attendAcross,
+        drop_short: options.dropShort,
       },
       taps: taps.map((tap) => tap.name),
       positions: options.positions,
@@ -149,11 +167,11 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
-function limitLength(maxLength: number, { shape, path }: Checkpoint): number {
+function limitLength(flag: string, maxLength: number, { shape, path }: Checkpoint): number {
   if (!shape.positionsAreLearned || maxLength <= shape.maxPositions) return maxLength;
-  if (maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
+  if (flag === "--max-seq-length" && maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
   throw new SluiceError("usage", `the model at ${path} has ${shape.maxPositions} learned positions`, {
-    found: `--max-seq-length ${maxLength}`,
+    found: `${flag} ${maxLength}`,
     expected: `at most ${shape.maxPositions}`,
   });
 }

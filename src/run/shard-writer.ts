@@ -17,6 +17,7 @@ import type { UnitRunner } from "./engine-process.js";
 import type { WorkerIdentity } from "./heartbeat.js";
 import type { RunFile } from "./identity.js";
 import { type CommitLog, commitName } from "./log.js";
+import { segmentInput } from "./segments.js";
 import type { Spool } from "./spool.js";
 
 /** What a shard writer needs to know of the run and of this worker. */
@@ -67,19 +68,17 @@ export class ShardWriter {
     const layout = this.#layOut(unit, samples);
     const file = await spool.create(layout);
     try {
+      const activations = this.#o.activations.map(({ name, rowShape, dtype }) => ({
+        name,
+        width: rowShape.reduce((product, size) => product * size, 1),
+        dtype,
+      }));
+      const input = segmentInput(samples, activations, layout.places);
       const job = {
-        inputIds: samples.inputIds,
-        inputOffsets: samples.inputOffsets,
-        positions: samples.positions,
-        positionOffsets: samples.positionOffsets,
-        batches: batchesOf(lengthsOf(samples.inputOffsets), limits),
+        ...input,
+        batches: batchesOf(lengthsOf(input.inputOffsets), limits),
         reduced: selection !== "rows",
-        activations: this.#o.activations.map(({ name, rowShape, dtype }) => ({
-          name,
-          width: rowShape.reduce((product, size) => product * size, 1),
-          dtype,
-        })),
-        places: layout.places,
+        activations,
       };
       const result = await runner.compute(job, file, onProgress);
       return { file, layout, result, execution, started };
