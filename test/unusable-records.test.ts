@@ -131,3 +131,20 @@ it("fewer records than streams: the empty ones have no unit, and their workers h
   expect(alone, "its own stream is empty, and so done").toMatchObject({ code: 0 });
   expect(await listCommits(join(folder, "alone"))).toEqual([]);
 });
+
+it("a stream that was cut short by a copy is refused, and not taken for a shorter dataset", async () => {
+  const folder = await temporaryFolder();
+  const source = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(6));
+  const dataset = join(folder, "streams");
+  const flags = ["--dataset", source, "--num-streams", "3", "--output-dir", dataset];
+  expect(await runSluice(["streams", ...flags])).toMatchObject({ code: 0 });
+  const run = join(folder, "run");
+  await writeFile(join(dataset, "stream_001.jsonl"), "");
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({
+    code: 78,
+    stderr: expect.stringMatching(
+      /stream_001\.jsonl is not what sluice streams wrote; found 0 bytes; expected the \d+ bytes/,
+    ),
+  });
+  expect(await listCommits(run)).toEqual([]);
+});
