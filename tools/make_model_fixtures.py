@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 import transformers
 from transformers import (
-    Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
+    Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
     GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Phi3Config, Phi3ForCausalLM,
     Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
 )
@@ -51,6 +51,7 @@ def watch(model, ids):
     read, gave, turned, handles = {}, {}, [], []
     first = lambda value: value[0] if isinstance(value, tuple) else value
     base = getattr(model, model.base_model_prefix)
+    base = getattr(base, "language_model", base)
     for name, module in base.named_modules():
 
         def before(module, args, kwargs, name=name):
@@ -81,7 +82,8 @@ def watch(model, ids):
 def activations(model, ids):
     """{hook name: float32 [tokens, width]} of one sample, in TransformerLens's names."""
     base, read, gave, turned = watch(model, ids)
-    kind, config = model.config.model_type, model.config
+    config = model.config.get_text_config()
+    kind = config.model_type
     found = {}
     multiplier = getattr(config, "residual_multiplier", 1.0)
     if kind == "gpt2":
@@ -176,7 +178,7 @@ def write(name, model, seed, dtype=torch.float32, long=False, parts=False, edit=
             assert torch.equal(again(ids).logits, model(ids).logits), f"{name}: the edited config means another model"
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     generator = torch.Generator().manual_seed(seed + 1)
-    draw = lambda n: torch.randint(0, model.config.vocab_size, (n,), generator=generator).tolist()
+    draw = lambda n: torch.randint(0, model.config.get_text_config().vocab_size, (n,), generator=generator).tolist()
     cases = [{"name": "one", "samples": [draw(8)]}, {"name": "batch", "samples": [draw(n) for n in LENGTHS]}, {"name": "token", "samples": [draw(1)]}]
     if long:
         cases.append({"name": "long", "samples": [draw(300)]})
@@ -184,7 +186,7 @@ def write(name, model, seed, dtype=torch.float32, long=False, parts=False, edit=
     for case in cases:
         for s, ids in enumerate(case["samples"]):
             for hook, value in activations(model, ids).items():
-                if is_stored(case["name"], hook, model.config.num_hidden_layers):
+                if is_stored(case["name"], hook, model.config.get_text_config().num_hidden_layers):
                     rows = value[-LONG_ROWS:] if case["name"] == "long" else value
                     expected[f"{case['name']}/{s}/{hook}"] = rows.contiguous()
     safetensors.torch.save_file(expected, folder / "expected.safetensors")
@@ -237,6 +239,9 @@ write("gemma2", Gemma2ForCausalLM(Gemma2Config(**small, num_hidden_layers=3, num
 write("gemma2-odd-heads", Gemma2ForCausalLM(Gemma2Config(**two, num_key_value_heads=1, head_dim=12, sliding_window=5, query_pre_attn_scalar=12, attn_logit_softcapping=2.0)), 15, dtype=bf16)
 write("gemma3", Gemma3ForCausalLM(Gemma3TextConfig(**small, num_hidden_layers=3, num_key_value_heads=1, head_dim=16, sliding_window=4, query_pre_attn_scalar=20, layer_types=["sliding_attention", "full_attention", "sliding_attention"], rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}, "full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 8.0}})), 16, dtype=bf16, long=True)
 write("gemma3-old", Gemma3ForCausalLM(Gemma3TextConfig(**two, num_key_value_heads=2, head_dim=8, sliding_window=4, query_pre_attn_scalar=8, sliding_window_pattern=2, rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}, "full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}})), 17, dtype=bf16, edit=old_spelling)
+images = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 14, "patch_size": 14}
+inside = Gemma3TextConfig(**two, num_key_value_heads=2, head_dim=8, sliding_window=3, query_pre_attn_scalar=8, sliding_window_pattern=2)
+write("gemma3-with-images", Gemma3ForConditionalGeneration(Gemma3Config(text_config=inside, vision_config=images, mm_tokens_per_image=1, **eager)), 23, dtype=bf16)
 write("pythia", GPTNeoXForCausalLM(GPTNeoXConfig(**two, rope_parameters={"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5})), 18, dtype=torch.float16, long=True, edit=old_spelling)
 write("gpt-neox-sequential", GPTNeoXForCausalLM(GPTNeoXConfig(**two, use_parallel_residual=False, layer_norm_eps=1e-4, hidden_act="gelu_new", rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0})), 19, dtype=bf16)
 write("phi3", Phi3ForCausalLM(Phi3Config(**two, num_key_value_heads=2, sliding_window=6, pad_token_id=0, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), 20, dtype=bf16, long=True)

@@ -3,6 +3,7 @@
 // ln_final_normalized.
 
 import type { Graph, GraphNode } from "../graph/graph.js";
+import type { RawConfig } from "../model/config.js";
 import { HOOKS, hookName } from "../model/hooks.js";
 import type { Checkpoint } from "../model/model.js";
 import { readParameter } from "./reference.js";
@@ -125,7 +126,10 @@ class Recomputed {
 
   #rmsNorm(x: Float32Array, at: string, width: number): Float32Array {
     const weight = this.#parameter(`${at}.weight`);
-    const epsilon = Number(this.#checkpoint.config.rms_norm_eps);
+    const { config } = this.#checkpoint;
+    const epsilon = Number(
+      (config.text_config as RawConfig | undefined)?.rms_norm_eps ?? config.rms_norm_eps,
+    );
     const y = new Float32Array(x.length);
     for (let start = 0; start < x.length; start += width) {
       const row = x.subarray(start, start + width);

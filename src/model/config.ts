@@ -6,6 +6,9 @@ import { SluiceError } from "../base/errors.js";
 /** A config.json as read. */
 export type RawConfig = Readonly<Record<string, unknown>>;
 
+/** No width, count or length of a model is above this; larger ones would only fill the memory. */
+const MAX_WHOLE = 2 ** 24;
+
 /** Fields of any family that do not change the hidden states of a forward pass in evaluation mode. */
 const HARMLESS = new Set(
   `architectures model_type torch_dtype dtype transformers_version _name_or_path name_or_path _commit_hash use_cache bos_token_id eos_token_id
@@ -36,8 +39,8 @@ export class ConfigReader {
     return this.#read(
       field,
       fallback,
-      (value): value is number => Number.isInteger(value) && Number(value) > 0,
-      "a positive whole number",
+      (value): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) <= MAX_WHOLE,
+      `a whole number from 1 to ${MAX_WHOLE}`,
     );
   }
 
@@ -63,6 +66,14 @@ export class ConfigReader {
       (value): value is T => choices.some((choice) => choice === value),
       choices.join(" or "),
     );
+  }
+
+  /** A config inside the config, to be read and refused as this one is. */
+  nested(field: string): ConfigReader {
+    const value = this.raw(field);
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    if (!isObject) throw this.refuse(field, "an object");
+    return new ConfigReader(value as RawConfig, `${this.#where}: ${field}`);
   }
 
   /** The field as it is. */

@@ -3,7 +3,7 @@
 import { SluiceError } from "../base/errors.js";
 import type { Family } from "./family.js";
 import { gemma2 } from "./gemma2.js";
-import { gemma3 } from "./gemma3.js";
+import { gemma3, gemma3WithImages } from "./gemma3.js";
 import { gptNeox } from "./gpt-neox.js";
 import { gpt2 } from "./gpt2.js";
 import { granite } from "./granite.js";
@@ -22,6 +22,7 @@ export const FAMILIES: readonly Family[] = [
   qwen3,
   gemma2,
   gemma3,
+  gemma3WithImages,
   phi3,
   olmo2,
   granite,
