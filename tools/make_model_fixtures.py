@@ -248,10 +248,38 @@ write("phi3", Phi3ForCausalLM(Phi3Config(**two, num_key_value_heads=2, sliding_w
 write("olmo2", Olmo2ForCausalLM(Olmo2Config(**two, num_key_value_heads=2, rms_norm_eps=1e-5)), 21, dtype=bf16, long=True)
 write("granite", GraniteForCausalLM(GraniteConfig(**two, num_key_value_heads=2, tie_word_embeddings=True, embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.2)), 22, dtype=bf16)
 
-# What each family's config means where it leaves fields out.
 if len(sys.argv) == 1:
+    # What each family's config means where it leaves fields out.
     defaults = {}
     for model in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Phi3ForCausalLM, Olmo2ForCausalLM, GraniteForCausalLM, GPTNeoXForCausalLM, GPT2LMHeadModel):
         config_class = Gemma3TextConfig if model is Gemma3ForCausalLM else model.config_class
         defaults[model.__name__] = {k: v for k, v in config_class().to_dict().items() if k not in transformers.PreTrainedConfig().to_dict()}
     (root.parent / "model-defaults.json").write_text(json.dumps(defaults) + "\n")
+
+    # Rotary frequencies of heads of 64, as transformers computes them from either spelling.
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+    from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
+
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096}
+    llama3 = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+    spellings = [
+        {"rope_theta": 10000.0},
+        {"rope_theta": 500000.0, "rope_scaling": llama3},
+        {"rope_parameters": {**llama3, "rope_theta": 500000.0}},
+        {"rope_theta": 1000000.0, "rope_scaling": {"type": "linear", "factor": 8.0}},
+        {"rope_theta": 1000000.0, "rope_scaling": yarn},
+        {"rope_parameters": {**yarn, "rope_theta": 150000.0, "truncate": False}},
+        {"rope_parameters": {**yarn, "rope_theta": 10000.0, "beta_fast": 16.0, "beta_slow": 2.0}},
+        {"rope_parameters": {**yarn, "rope_theta": 10000.0, "attention_factor": 1.25}},
+        {"rope_parameters": {**yarn, "rope_theta": 10000.0, "factor": 40.0, "mscale": 1.0, "mscale_all_dim": 0.8}},
+        {"rope_parameters": {"rope_type": "yarn", "factor": 0.5, "rope_theta": 10000.0}, "max_position_embeddings": 2048},
+        {"rope_theta": 10000.0, "partial_rotary_factor": 0.75},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
+    ]
+    ropes = []
+    for fields in spellings:
+        phi = "partial" in json.dumps(fields)
+        config = (Phi3Config if phi else LlamaConfig)(hidden_size=256, num_attention_heads=4, **json.loads(json.dumps(fields)))
+        rope = (Phi3RotaryEmbedding if phi else LlamaRotaryEmbedding)(config)
+        ropes.append({"config": fields, "frequencies": rope.inv_freq.tolist(), "amplitude": rope.attention_scaling})
+    (root.parent / "rope-frequencies.json").write_text("[\n" + ",\n".join(json.dumps(r) for r in ropes) + "\n]\n")
