@@ -5,7 +5,7 @@
 //
 // Without --model: Qwen2.5-0.5B's shape with random weights (2 GB in a temporary folder). Loading the model counts for nobody.
 
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { arcTokenIds } from "./arc-token-ids.mjs";
 import { describeMachine } from "./machine.mjs";
-import { watchMemory } from "./memory.mjs";
+import { runWatched } from "./memory.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -28,19 +28,6 @@ const { values } = parseArgs({
 });
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "sluice-bench-"));
-
-/** Runs a program to its end; its last line of output is JSON. */
-async function run(command, args) {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const memory = watchMemory(child.pid);
-  let out = "";
-  child.stdout.on("data", (text) => {
-    out += text;
-  });
-  const code = await new Promise((resolve) => child.on("close", resolve));
-  if (code !== 0) throw new Error(`${command} ${args[0]} ended with ${code}`);
-  return { ...JSON.parse(out.trim().split("\n").at(-1)), peak_bytes: memory.stop() };
-}
 
 try {
   let { model } = values;
@@ -65,8 +52,13 @@ try {
   ];
   for (const name of ["threads", "samples-per-shard", "batch-tokens"]) flags.push(`--${name}`, values[name]);
 
-  const bare = await run(process.execPath, [path("bare-forward.mjs"), ...flags]);
-  const job = await run(process.execPath, [path("../dist/cli/sluice.js"), "extract", ...flags, "--json"]);
+  const bare = await runWatched(process.execPath, [path("bare-forward.mjs"), ...flags]);
+  const job = await runWatched(process.execPath, [
+    path("../dist/cli/sluice.js"),
+    "extract",
+    ...flags,
+    "--json",
+  ]);
   const jobRate = job.tokens / (job.seconds - job.load_seconds);
   const weights = statSync(join(model, "model.safetensors")).size;
   const config = JSON.parse(readFileSync(join(model, "config.json"), "utf8"));
@@ -87,7 +79,7 @@ try {
     memory_bound_gib: (1.1 * inFloat32) / 2 ** 30 + 1,
   };
   if (values.python) {
-    const peer = await run(values.python, [
+    const peer = await runWatched(values.python, [
       path("peers/hf_extract.py"),
       ...[
         "--model",

@@ -1,5 +1,6 @@
 // Private memory of a process and its children, from Linux's /proc: anonymous pages, without files that are mapped and shared.
 
+import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 
 function anonymousBytes(pid) {
@@ -21,7 +22,7 @@ function childrenOf(pid) {
 }
 
 /** Watches a process and its children until `stop`, which gives the peak of their sum in bytes. */
-export function watchMemory(pid, everyMs = 100) {
+function watchMemory(pid, everyMs = 100) {
   let peak = 0;
   const look = () => {
     const all = [pid, ...childrenOf(pid)];
@@ -37,4 +38,18 @@ export function watchMemory(pid, everyMs = 100) {
       return peak;
     },
   };
+}
+
+/** Runs a program to its end; the JSON of its last line of output, and its peak of private memory. */
+export async function runWatched(command, args) {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const memory = watchMemory(child.pid);
+  let out = "";
+  child.stdout.on("data", (text) => {
+    out += text;
+  });
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  const peak_bytes = memory.stop();
+  if (code !== 0) throw new Error(`${command} ${args[0]} ended with ${code}`);
+  return { ...JSON.parse(out.trim().split("\n").at(-1)), peak_bytes };
 }

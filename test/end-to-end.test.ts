@@ -2,6 +2,7 @@
 
 import { readdir, readFile, truncate, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { crc32c } from "@node-rs/crc32";
 import { expect, it } from "vitest";
 import { readFixture, relativeError } from "../src/engine/engine.suite.js";
 import { openRunForReading } from "../src/read/open-run.js";
@@ -176,6 +177,33 @@ it("sees damage, and never says complete of it", async () => {
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({
     code: 65,
     stderr: expect.stringContaining("shard_0001.json"),
+  });
+});
+
+it("finds a sample that is there twice, and one of another unit, though the checksums hold", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
+  const run = join(folder, "run");
+  await runSluice(smallRun(dataset, run));
+  const file = join(run, "tpu_0/shard_0002.json");
+  const forge = async (record: bigint) => {
+    const commit = JSON.parse(await readFile(file, "utf8"));
+    const shard = join(run, "tpu_0", commit.data);
+    const bytes = await readFile(shard);
+    const { offset, length } = commit.tensors.sample_ids;
+    bytes.writeBigInt64LE(record, offset + 8);
+    const sum = crc32c(bytes.subarray(offset, offset + length));
+    commit.tensors.sample_ids.crc32c = sum.toString(16).padStart(8, "0");
+    await writeFile(shard, bytes);
+    await writeFile(file, JSON.stringify(commit));
+    const verified = await runSluice(["verify", run, "--json"]);
+    expect(verified.code).toBe(65);
+    return JSON.parse(verified.stdout);
+  };
+  expect(await forge(8n)).toMatchObject({ duplicated: ["8:0"], corrupt: [] });
+  expect(await forge(3n)).toMatchObject({
+    duplicated: [],
+    corrupt: [{ name: "tpu_0/shard_0002.safetensors", reason: expect.stringContaining("record 3") }],
   });
 });
 

@@ -78,7 +78,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     model: required(
       "--model",
       text("model", "MODEL_PATH"),
-      "a Hugging Face folder with config.json and *.safetensors",
+      "a Hugging Face folder with config.json and *.safetensors, a .gguf file, or a Hub id",
     ),
     dataset: required(
       "--dataset",

@@ -33,7 +33,10 @@ export function registerExtract(program: Command): void {
   program
     .command("extract")
     .description("run one worker until the run is complete; the same command again resumes")
-    .option("--model <folder>", "a Hugging Face folder (config.json, *.safetensors, tokenizer.json)")
+    .option(
+      "--model <model>",
+      "a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a .gguf file, or a Hub id",
+    )
     .option("--dataset <path>", "a .jsonl or .txt file, or a folder made by sluice streams")
     .option("--output <run>", "the folder where the run lives")
     .option("--worker-id <n>", "which stream to begin with (default: from the environment, else 0)")

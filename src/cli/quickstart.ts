@@ -2,7 +2,7 @@
 // again, and the proof that every sample is there once. Started again after an interruption it goes on; a folder that is not
 // its own it leaves alone.
 
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,6 +16,7 @@ import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
 import { preempted } from "../run/extract.js";
 import { Preemption } from "../run/preemption.js";
 import { FileStore } from "../store/file.js";
+import { makeFolders } from "../store/file-system.js";
 import { formatBar, ProgressLine, paint } from "./render.js";
 import { BUNDLED_TASKS } from "./streams.js";
 import { describeReport } from "./verify.js";
@@ -99,7 +100,7 @@ class Quickstart {
   }
 
   async #prepareStreams(): Promise<void> {
-    await mkdir(this.#folder, { recursive: true });
+    await makeFolders(this.#folder);
     if (await this.#hasStreams()) return;
     const { records } = await splitDataset({
       dataset: BUNDLED_TASKS,
@@ -203,20 +204,24 @@ class Quickstart {
   /** What each worker did. @throws SluiceError of the kind of a worker that failed, where the run is not complete. */
   async #report(workers: readonly WorkerProcess[]): Promise<void> {
     const codes = await Promise.all(workers.map(({ ended }) => ended));
-    for (const [id, { lastLine }] of workers.entries()) {
-      const end = codes[id] === 0 ? "" : ` (${codes[id] === null ? "killed" : `exit code ${codes[id]}`})`;
-      this.#say(`  worker ${id}${end}: ${lastLine()}`);
-    }
     this.#preemption.stopping.throwIfAborted();
     const state = await this.#look();
-    if (state.total > 0 && state.committed === state.total) return;
+    if (state.total > 0 && state.committed === state.total) {
+      for (const [id, { lastLine }] of workers.entries()) {
+        const end = codes[id] === 0 ? "" : ` (${codes[id] === null ? "killed" : `exit code ${codes[id]}`})`;
+        this.#say(`  worker ${id}${end}: ${lastLine()}`);
+      }
+      return;
+    }
     const failed = codes.findIndex((code) => code !== 0);
     const kinds = Object.keys(EXIT_CODES) as ErrorKind[];
     const kind = kinds.find((k) => EXIT_CODES[k] === codes[failed]) ?? "preempted";
-    throw new SluiceError(kind, `the workers ended at ${describeShards(state)}`, {
-      found: `worker ${failed}: ${workers[failed]?.lastLine().replace(/\.$/, "")}`,
-      fix: kind === "preempted" ? "Start the same command again." : "Or name another --output.",
-    });
+    const said = workers[failed]?.lastLine() ?? "";
+    throw new SluiceError(
+      kind,
+      `the workers ended at ${describeShards(state)}. Worker ${failed} said: ${said}`,
+      kind === "preempted" ? { fix: "Start the same command again." } : {},
+    );
   }
 }
 

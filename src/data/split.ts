@@ -3,12 +3,13 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, readFile, rename, stat } from "node:fs/promises";
+import { type FileHandle, open, readFile, rename, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { SluiceError, systemCode } from "../base/errors.js";
 import { randomNumbers, shuffled } from "../base/random.js";
+import { makeFolders } from "../store/file-system.js";
 import { openDataset, type StreamsFile, streamFileName } from "./dataset.js";
 import { isBlank } from "./lines.js";
 
@@ -34,7 +35,7 @@ export interface SplitOptions {
 export async function splitDataset(options: SplitOptions): Promise<StreamsFile> {
   const { folder, signal } = options;
   await refuseTaken(folder);
-  await mkdir(folder, { recursive: true });
+  await makeFolders(folder);
   const writers = await Promise.all(
     Array.from({ length: options.streams }, (_, s) => StreamWriter.open(join(folder, streamFileName(s)))),
   );

@@ -1,12 +1,13 @@
-// Text to token ids, by the model folder's own tokenizer.json. Token ids are those of Hugging Face's `tokenizers`; golden
+// Text to token ids, by the model's own tokenizer: tokenizer.json of a folder, or what a GGUF file holds. Token ids are those of Hugging Face's `tokenizers`; golden
 // tests hold the library to it.
 
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readFile, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
-import { SluiceError, systemCode } from "../base/errors.js";
+import { isSluiceError, messageOf, SluiceError, systemCode } from "../base/errors.js";
+import { readGgufTokenizer, readGgufTokens, type TokenizerFiles } from "./gguf-tokenizer.js";
 
 const tokenizerSchema = z.looseObject({
   added_tokens: z
@@ -14,7 +15,14 @@ const tokenizerSchema = z.looseObject({
     .default([]),
 });
 const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
-const configSchema = z.looseObject({ bos_token: tokenSchema, eos_token: tokenSchema });
+const configSchema = z.looseObject({
+  bos_token: tokenSchema,
+  eos_token: tokenSchema,
+  chat_template: z
+    .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
+    .nullish()
+    .catch(null),
+});
 
 /** What `--bos` says: what the tokenizer does itself, always one, or never. */
 export type BosRule = "tokenizer" | "always" | "never";
@@ -27,41 +35,95 @@ export interface Tokenizer {
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
+  /** The model's own chat template (Jinja): the default one where there are several. */
+  readonly chatTemplate: string | null;
+  /** tokenizer.json and tokenizer_config.json, as text, for whoever keeps them with the run. */
+  readonly files: TokenizerFiles;
   /** @throws SluiceError `config` for `always` where the tokenizer names no BOS. */
   encode(text: string, bos: BosRule): number[];
   decode(ids: readonly number[]): string;
 }
 
-/** The tokenizer of a model's folder, or null where it has none. @throws SluiceError `config` where its files are malformed. */
-export async function openTokenizer(folder: string): Promise<Tokenizer | null> {
+/**
+ * The tokenizer of a model's folder or GGUF file, or null where it has none. A GGUF file's own tokenizer is taken, whatever
+ * else lies in its folder; only where it is of a kind that is not known, a tokenizer.json beside it is.
+ * @throws SluiceError `config` where it is malformed, or of a kind that is not known.
+ */
+export async function openTokenizer(model: string): Promise<Tokenizer | null> {
+  const isFile = await stat(model).then(
+    (facts) => facts.isFile(),
+    () => false,
+  );
+  if (!isFile) return openFolder(model);
+  let files: TokenizerFiles | null;
+  try {
+    files = await readGgufTokenizer(model);
+  } catch (error) {
+    const beside = isSluiceError(error, "config") ? await openFolder(dirname(model)) : null;
+    if (!beside) throw error;
+    refuseOtherVocabulary(beside, await readGgufTokens(model), model);
+    return beside;
+  }
+  return files && parse(files, null, model);
+}
+
+const vocabularySchema = z.looseObject({
+  model: z.looseObject({ vocab: z.record(z.string(), z.number()) }),
+});
+
+/** A tokenizer.json that lies beside a GGUF file by chance would give ids that mean other tokens. */
+function refuseOtherVocabulary(beside: Tokenizer, tokens: readonly string[], model: string): void {
+  const parsed = vocabularySchema.safeParse(JSON.parse(beside.files.json));
+  const vocab = Object.entries(parsed.success ? parsed.data.model.vocab : {});
+  const other = vocab.find(([token, id]) => tokens[id] !== token);
+  if (parsed.success && !other) return;
+  throw new SluiceError("config", `the tokenizer.json beside ${model} is of another vocabulary`, {
+    found: other ? `${other[0]} with id ${other[1]}` : "a vocabulary that is no table of ids",
+    expected: other ? `${tokens[other[1]] ?? "no such id"}, as in the file` : "a BPE vocabulary",
+    fix: "Put the original model's tokenizer.json there.",
+  });
+}
+
+async function openFolder(folder: string): Promise<Tokenizer | null> {
   const json = await readIfThere(join(folder, "tokenizer.json"));
   if (json === null) return null;
-  const configText = (await readIfThere(join(folder, "tokenizer_config.json"))) ?? "{}";
+  const config = (await readIfThere(join(folder, "tokenizer_config.json"))) ?? "{}";
+  return parse({ json, config }, await readIfThere(join(folder, "chat_template.jinja")), folder);
+}
+
+function parse(files: TokenizerFiles, template: string | null, where: string): Tokenizer {
   try {
-    return new FolderTokenizer(json, configText);
+    return new ModelTokenizer(files, template);
   } catch (cause) {
-    throw new SluiceError("config", `the tokenizer at ${folder} cannot be read`, {
-      found: cause instanceof Error ? cause.message : String(cause),
+    throw new SluiceError("config", `the tokenizer at ${where} cannot be read`, {
+      found: messageOf(cause),
       fix: "Download tokenizer.json and tokenizer_config.json again.",
       cause,
     });
   }
 }
 
-class FolderTokenizer implements Tokenizer {
+class ModelTokenizer implements Tokenizer {
   readonly sha256: string;
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
+  readonly chatTemplate: string | null;
+  readonly files: TokenizerFiles;
   readonly #inner: HuggingFaceTokenizer;
 
-  constructor(json: string, configText: string) {
-    const raw: object = JSON.parse(json);
-    const config: object = JSON.parse(configText);
+  constructor(files: TokenizerFiles, template: string | null) {
+    const raw: object = JSON.parse(files.json);
+    const config: object = JSON.parse(files.config);
     const { added_tokens } = tokenizerSchema.parse(raw);
-    const { bos_token, eos_token } = configSchema.parse(config);
-    this.#inner = new HuggingFaceTokenizer(spellOutByteLevel(raw), config);
-    this.sha256 = createHash("sha256").update(json).update("\0").update(configText).digest("hex");
+    const { bos_token, eos_token, chat_template } = configSchema.parse(config);
+    this.#inner = new HuggingFaceTokenizer(spellOut(raw), config);
+    this.files = files;
+    this.sha256 = createHash("sha256").update(files.json).update("\0").update(files.config).digest("hex");
+    const named = Array.isArray(chat_template)
+      ? chat_template.find(({ name }) => name === "default")?.template
+      : chat_template;
+    this.chatTemplate = template ?? named ?? null;
     this.specialIds = added_tokens
       .filter((t) => t.special)
       .map((t) => t.id)
@@ -92,24 +154,40 @@ class FolderTokenizer implements Tokenizer {
 
 /** The pattern inside tokenizers' ByteLevel (pre_tokenizers/byte_level.rs). */
 const BYTE_LEVEL = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const preSchema = z.looseObject({ type: z.string() });
 const byteLevelSchema = z.looseObject({
-  pre_tokenizer: z.looseObject({
-    type: z.literal("ByteLevel"),
-    add_prefix_space: z.literal(false),
-    use_regex: z.boolean().default(true),
-  }),
+  type: z.literal("ByteLevel"),
+  add_prefix_space: z.literal(false),
+  use_regex: z.boolean().default(true),
 });
+const digitsSchema = z.looseObject({ type: z.literal("Digits"), individual_digits: z.literal(true) });
+const sequenceSchema = z.looseObject({ type: z.literal("Sequence"), pretokenizers: z.array(preSchema) });
+const spelledSchema = z.looseObject({ pre_tokenizer: preSchema });
 
 /**
- * JavaScript's \s has U+FEFF, which Rust's has not. The library translates the patterns of a Split, but not the one inside
- * ByteLevel: so that one is spelt out as a Split.
+ * JavaScript's \s has U+FEFF, which Rust's has not, and its \d has fewer digits. The library translates the patterns of a
+ * Split, but not those inside ByteLevel and Digits: so these are spelt out as a Split.
  */
-function spellOutByteLevel(raw: object): object {
-  const parsed = byteLevelSchema.safeParse(raw);
-  if (!parsed.success || !parsed.data.pre_tokenizer.use_regex) return raw;
-  const split = { type: "Split", pattern: { Regex: BYTE_LEVEL }, behavior: "Isolated", invert: false };
-  const pretokenizers = [split, { ...parsed.data.pre_tokenizer, use_regex: false }];
-  return { ...raw, pre_tokenizer: { type: "Sequence", pretokenizers } };
+function spellOut(raw: object): object {
+  const parsed = spelledSchema.safeParse(raw);
+  if (!parsed.success) return raw;
+  const { pre_tokenizer: pre } = parsed.data;
+  const sequence = sequenceSchema.safeParse(pre);
+  const parts = (sequence.success ? sequence.data.pretokenizers : [pre]).flatMap(spellOutPart);
+  return { ...raw, pre_tokenizer: { type: "Sequence", pretokenizers: parts } };
+}
+
+function spellOutPart(part: object): object[] {
+  const split = (Regex: string) => ({
+    type: "Split",
+    pattern: { Regex },
+    behavior: "Isolated",
+    invert: false,
+  });
+  if (digitsSchema.safeParse(part).success) return [split("\\p{N}")];
+  const byteLevel = byteLevelSchema.safeParse(part);
+  if (!byteLevel.success || !byteLevel.data.use_regex) return [part];
+  return [split(BYTE_LEVEL), { ...byteLevel.data, use_regex: false }];
 }
 
 async function readIfThere(file: string): Promise<string | null> {

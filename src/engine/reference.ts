@@ -1,9 +1,9 @@
 // The slow, obvious engine: it interprets the graph one token and one number at a time in float64, from the definitions in
 // graph.ts, and shares no numeric code with the lowerings. What the others compute is tested against it.
 
-import { closeSync, openSync, readSync } from "node:fs";
-import { decodeBfloat16, decodeFloat16, encodeBfloat16 } from "../base/float16.js";
+import { encodeBfloat16 } from "../base/float16.js";
 import type { Graph, GraphNode } from "../graph/graph.js";
+import { readTensor } from "../graph/read-tensor.js";
 import type { Weights } from "../graph/weights.js";
 import type { Engine, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
 
@@ -238,20 +238,7 @@ function describe(node: GraphNode & { op: "tap" }, rows: readonly Row[]): TapOut
 export function readParameter(weights: Weights, name: string): Float64Array {
   const tensor = weights.find(name);
   if (!tensor) throw new Error(`no tensor ${name}`);
-  const bytes = new Uint8Array(tensor.length);
-  const file = openSync(tensor.file, "r");
-  try {
-    for (let done = 0; done < bytes.length; ) {
-      const read = readSync(file, bytes, done, bytes.length - done, tensor.offset + done);
-      if (read === 0) throw new Error(`${tensor.file} ends inside ${name}`);
-      done += read;
-    }
-  } finally {
-    closeSync(file);
-  }
-  if (tensor.dtype === "float32") return Float64Array.from(new Float32Array(bytes.buffer));
-  const patterns = new Uint16Array(bytes.buffer);
-  return Float64Array.from(tensor.dtype === "bfloat16" ? decodeBfloat16(patterns) : decodeFloat16(patterns));
+  return Float64Array.from(readTensor(tensor));
 }
 
 function get(row: Row | undefined, i: number): number {

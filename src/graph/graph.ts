@@ -127,6 +127,15 @@ export function inputsOf(node: GraphNode): readonly ValueId[] {
   }
 }
 
+/** The names of the parameters that a graph uses. */
+export function weightsOf(graph: Graph): Set<string> {
+  const names = graph.nodes.flatMap((node) => [
+    "weight" in node ? node.weight : null,
+    "bias" in node ? node.bias : null,
+  ]);
+  return new Set(names.filter((name) => name !== null));
+}
+
 /** The memory of a batch by the graph's own arithmetic. */
 export function costOf(graph: Graph): GraphCost {
   let outputs = 0;

@@ -2,13 +2,13 @@
 // ONNX Runtime's GroupQueryAttention. Samples are padded on the right and attention is causal, so that no mask is needed:
 // the rows of padding are garbage, and no row that is given back sees them.
 
-import { basename, dirname } from "node:path";
+import { parse, relative } from "node:path";
 import { SluiceError } from "../base/errors.js";
 import type { Graph, GraphNode, ValueId } from "./graph.js";
 import { type Attributes, MICROSOFT, ONNX_TYPES, OnnxModel } from "./onnx-model.js";
-import type { Weights, WeightTensor } from "./weights.js";
+import type { StoredTensor, StoredWeights } from "./weights.js";
 
-/** An ONNX model whose weights stay in the checkpoint's files. */
+/** An ONNX model whose weights stay in the files that hold them. */
 export interface LoweredOnnx {
   readonly model: Uint8Array;
   /** The folder that the external data's locations are relative to. */
@@ -17,14 +17,14 @@ export interface LoweredOnnx {
   readonly selection: "rows" | "mean" | "max";
 }
 
-/** Lowers a graph. Outputs are named as the taps; bfloat16 ones leave as uint16. @throws SluiceError `config` where weights lie in several folders. */
-export function lowerToOnnx(graph: Graph, weights: Weights): LoweredOnnx {
+/** Lowers a graph. Outputs are named as the taps; bfloat16 ones leave as uint16. @throws SluiceError `config` where weights lie on several drives. */
+export function lowerToOnnx(graph: Graph, weights: StoredWeights): LoweredOnnx {
   return new Lowering(graph, weights).lower();
 }
 
 class Lowering {
   readonly #graph: Graph;
-  readonly #weights: Weights;
+  readonly #weights: StoredWeights;
   readonly #m = new OnnxModel();
   readonly #values: string[] = [];
   readonly #shared = new Map<string, string>();
@@ -35,7 +35,7 @@ class Lowering {
   readonly #length: string;
   readonly #ids: string;
 
-  constructor(graph: Graph, weights: Weights) {
+  constructor(graph: Graph, weights: StoredWeights) {
     this.#graph = graph;
     this.#weights = weights;
     const m = this.#m;
@@ -48,7 +48,7 @@ class Lowering {
 
   lower(): LoweredOnnx {
     for (const [i, node] of this.#graph.nodes.entries()) this.#values[i] = this.#emit(node);
-    return { model: this.#m.encode(), folder: this.#folder ?? ".", selection: this.#selection };
+    return { model: this.#m.encode(), folder: this.#folder ?? "/", selection: this.#selection };
   }
 
   #emit(node: GraphNode): string {
@@ -296,27 +296,25 @@ class Lowering {
     );
   }
 
-  #external(tensor: WeightTensor): string {
-    const folder = dirname(tensor.file);
-    this.#folder ??= folder;
-    if (folder !== this.#folder) {
+  /** Locations are relative to the root: a checkpoint's files and what is made from them lie in several folders. */
+  #external(tensor: StoredTensor): string {
+    const { root } = parse(tensor.file);
+    this.#folder ??= root;
+    if (root !== this.#folder) {
       throw new SluiceError(
         "config",
-        "the checkpoint's files lie in several folders, which ONNX Runtime does not map",
-        {
-          found: `${this.#folder} and ${folder}`,
-          fix: "Put the *.safetensors files into one folder.",
-        },
+        "the checkpoint's files lie on several drives, which ONNX Runtime does not map",
+        { found: `${this.#folder} and ${root}`, fix: "Put them on one drive." },
       );
     }
     return this.#m.external(tensor.name, tensor.dtype, tensor.shape, {
-      file: basename(tensor.file),
+      file: relative(root, tensor.file),
       offset: tensor.offset,
       length: tensor.length,
     });
   }
 
-  #find(name: string): WeightTensor {
+  #find(name: string): StoredTensor {
     const tensor = this.#weights.find(name);
     if (!tensor) throw new SluiceError("bug", `the graph uses ${name}, which the checkpoint does not have`);
     return tensor;

@@ -15,7 +15,7 @@ import type { UnitJob, UnitResult } from "./compute-unit.js";
 export interface LoadRequest {
   readonly engine: string;
   readonly threads: number;
-  /** The checkpoint's folder. */
+  /** The checkpoint's folder, or its GGUF file. */
   readonly model: string;
   /** Hook names, in the order of the shard's tensors. */
   readonly taps: readonly string[];

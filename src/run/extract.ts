@@ -27,6 +27,7 @@ import { Spool } from "./spool.js";
 import { runWorker } from "./worker.js";
 
 const DERIVED_EVERY_MS = 30_000;
+const DOWNLOAD_NOTE_MS = 5_000;
 
 /** What a worker tells while it runs. */
 export interface ExtractReporter {
@@ -88,7 +89,7 @@ class Extraction {
   }
 
   async run(): Promise<ExtractResult> {
-    const plan = await planRun(this.#options);
+    const plan = await this.#plan();
     const store = openStore(this.#options.output);
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
@@ -111,6 +112,28 @@ class Extraction {
       await leases.releaseAll().catch(() => {}); // They expire; the error under way matters more.
       await heartbeat.stop().catch(() => {});
       await this.#hasher.close();
+    }
+  }
+
+  async #plan(): Promise<RunPlan> {
+    const { stopping } = this.#preemption;
+    let told = 0;
+    try {
+      return await planRun(this.#options, {
+        signal: stopping,
+        warn: (message) => this.#reporter.warn(message),
+        onProgress: ({ repo, done, total }) => {
+          if (performance.now() - told < DOWNLOAD_NOTE_MS && done < total) return;
+          told = performance.now();
+          const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+          this.#reporter.note(
+            `${repo.kind} ${repo.name}: ${megabytes(done)} of ${megabytes(total)} downloaded`,
+          );
+        },
+      });
+    } catch (error) {
+      if (stopping.aborted && !isSluiceError(error)) throw preempted(this.#preemption);
+      throw error;
     }
   }
 
@@ -149,7 +172,7 @@ class Extraction {
       files: plan.dataset.streams.map((stream) => stream.file),
       tables: opened.tables,
       samplesPerShard,
-      model: plan.checkpoint.folder,
+      model: plan.checkpoint.path,
       rules: plan.rules,
       maxSkipped,
     });

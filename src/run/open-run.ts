@@ -1,8 +1,6 @@
 // Opening a run: the first worker creates it, all others compare themselves with it. `run.json` is the decision: what it
 // says of the dataset fixes the unit tables, which any worker can make again from the dataset.
 
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../base/errors.js";
 import { scanDataset } from "../data/scan.js";
@@ -118,7 +116,7 @@ async function joinRun(parts: OpenRunParts, scanned?: readonly UnitTable[]): Pro
   const run = decodeRunFile(bytes, store.uri);
   compareSettings(run, plan, store.uri);
   const tables = await openTables(parts, run, scanned);
-  await keepModelFiles(store, plan.checkpoint.folder);
+  await keepModelFiles(store, plan);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal).then((sha256) =>
     refuseDifferences(
       findDifferences(run.identity.model.weights_sha256, sha256, "model.weights_sha256"),
@@ -269,10 +267,14 @@ function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSi
 }
 
 /** A copy of what is needed to decode the run in ten years. */
-async function keepModelFiles(store: Store, folder: string): Promise<void> {
-  for (const name of ["config.json", "tokenizer.json", "tokenizer_config.json"]) {
-    if ((await store.head(`model/${name}`)) !== null) continue;
-    const bytes = await readFile(join(folder, name)).catch(() => null);
-    if (bytes) await store.create(`model/${name}`, new Uint8Array(bytes));
+async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan): Promise<void> {
+  const files = {
+    "config.json": `${JSON.stringify(checkpoint.config, null, 2)}\n`,
+    "tokenizer.json": tokenizer?.files.json,
+    "tokenizer_config.json": tokenizer?.files.config,
+  };
+  for (const [name, text] of Object.entries(files)) {
+    if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;
+    await store.create(`model/${name}`, Buffer.from(text));
   }
 }

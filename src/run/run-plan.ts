@@ -6,7 +6,9 @@ import { type Dataset, openDataset } from "../data/dataset.js";
 import type { RecordRules } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { costOf } from "../graph/graph.js";
+import type { DownloadOptions } from "../hub/snapshot.js";
 import { type HookPoint, hookPoints } from "../model/hooks.js";
+import { locateModel } from "../model/locate.js";
 import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import type { BatchLimits } from "../plan/batches.js";
@@ -41,11 +43,12 @@ export interface RunPlan {
 const UNKNOWN_HASH = "0".repeat(64);
 
 /**
- * Opens model and dataset, and resolves the options against them.
+ * Opens model and dataset, and resolves the options against them. A model of the Hub is brought here before.
  * @throws SluiceError `config` for a missing or unsupported model or dataset, `usage` for hooks, layers or positions that do not exist.
  */
-export async function planRun(options: ExtractOptions): Promise<RunPlan> {
-  const checkpoint = await openModel(options.model);
+export async function planRun(options: ExtractOptions, download: DownloadOptions = {}): Promise<RunPlan> {
+  const model = await locateModel(options.model, download);
+  const checkpoint = await openModel(model);
   const { shape } = checkpoint;
   const taps = parseHooks(options.hooks, options.layers, hookPoints(shape.build), shape.modules);
   const positions = parsePositions(options.positions);
@@ -64,7 +67,7 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
   const load: LoadRequest = {
     engine: options.engine,
     threads: options.threads,
-    model: options.model,
+    model,
     taps: taps.map((tap) => tap.name),
     selection,
     tapDType,
@@ -72,7 +75,7 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
   const cost = costOf(buildGraph(checkpoint, load));
   const maxLength = limitLength(options.maxSeqLength, checkpoint);
   const dataset = await openDataset(options.dataset);
-  const tokenizer = await openTokenizer(options.model);
+  const tokenizer = await openTokenizer(model);
   const specials = specialIds(tokenizer, checkpoint);
   const rules: RecordRules = {
     lines: dataset.lines,
@@ -109,7 +112,7 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
       format: "sluice-run-1",
       model: {
         family: checkpoint.family,
-        revision: null,
+        revision: checkpoint.revision,
         config: { ...checkpoint.config },
         weights_sha256: UNKNOWN_HASH,
       },
@@ -146,10 +149,10 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
-function limitLength(maxLength: number, { shape, folder }: Checkpoint): number {
+function limitLength(maxLength: number, { shape, path }: Checkpoint): number {
   if (!shape.positionsAreLearned || maxLength <= shape.maxPositions) return maxLength;
   if (maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
-  throw new SluiceError("usage", `the model at ${folder} has ${shape.maxPositions} learned positions`, {
+  throw new SluiceError("usage", `the model at ${path} has ${shape.maxPositions} learned positions`, {
     found: `--max-seq-length ${maxLength}`,
     expected: `at most ${shape.maxPositions}`,
   });

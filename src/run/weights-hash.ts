@@ -3,16 +3,17 @@
 
 import { createHash } from "node:crypto";
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
+import { cacheFolder } from "../base/cache-folder.js";
+import { sha256OfBlob } from "../hub/repo.js";
 import type { Hasher } from "../shard/hash.js";
 
 const cacheSchema = z.record(z.string(), z.string());
 
 /**
- * The SHA-256 over the hashes of a checkpoint's weight files, in order of name.
- * @param files real paths. @param hasher does the reading, off the main thread.
+ * The SHA-256 over the hashes of a checkpoint's weight files. A blob of the Hub's cache has its hash for a name.
+ * @param files real paths, in the order of the checkpoint's own names, which blobs do not have. @param hasher does the reading, off the main thread.
  * @param onProgress gets the bytes done so far, and those of all files.
  */
 export async function hashWeights(
@@ -25,10 +26,10 @@ export async function hashWeights(
   const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size));
   const total = sizes.reduce((sum, size) => sum + size, 0);
   let before = 0;
-  for (const file of [...files].sort((a, b) => (basename(a) < basename(b) ? -1 : 1))) {
+  for (const [i, file] of files.entries()) {
     const tell = (bytes: number) => onProgress?.(before + bytes, total);
-    all.update(await hashFileCached(file, hasher, signal, tell));
-    before += sizes[files.indexOf(file)] ?? 0;
+    all.update(sha256OfBlob(file) ?? (await hashFileCached(file, hasher, signal, tell)));
+    before += sizes[i] ?? 0;
     onProgress?.(before, total);
   }
   return all.digest("hex");
@@ -51,7 +52,7 @@ async function hashFileCached(
 }
 
 function cacheFile(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "sluice", "weights.json");
+  return cacheFolder("weights.json");
 }
 
 async function readCache(): Promise<Record<string, string>> {

@@ -1,6 +1,7 @@
 // A shard's format decides where every byte lies, before anything is computed: lengths are known once a unit is
 // tokenized. The engine's process then writes rows to their final places, in any order.
 
+import type { Transform } from "node:stream";
 import type { DType, FloatDType } from "../base/dtype.js";
 
 /** One activation tensor of a shard: all selected rows of one hook and layer. */
@@ -74,11 +75,16 @@ export interface ShardFormat {
   /** @throws SluiceError `usage` where the format cannot hold such tensors (pkl.gz: more than one hook, or one of no layer). */
   readonly check?: (activations: readonly ActivationSpec[]) => void;
   layout(contents: ShardContents): ShardLayout;
-  /** Compression after the file is complete, or undefined where the laid-out file is the data object itself. */
-  readonly compress?: (
-    laidOut: string,
-    target: string,
-    comment: string,
-    signal?: AbortSignal,
-  ) => Promise<void>;
+  /** What is done to the file once it is complete; undefined where the laid-out file is the data object itself. */
+  readonly compression?: Compression;
+}
+
+/** A compression of a whole shard. Other versions of the compressor make other bytes of the same file. */
+export interface Compression {
+  /** Compresses a file into a new one, which carries the comment. */
+  compress(laidOut: string, target: string, comment: string, signal?: AbortSignal): Promise<void>;
+  /** The comment of a compressed file, from its first bytes; undefined where it has none. */
+  readComment(start: Uint8Array): string | undefined;
+  /** Expands what is written to it. */
+  expand(): Transform;
 }

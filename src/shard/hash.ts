@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { crc32c } from "@node-rs/crc32";
+import { formatCrc } from "../base/crc.js";
 import { entryPoint } from "../base/entry.js";
 import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
 
@@ -59,7 +60,7 @@ export async function hashFile(
   } finally {
     await file.close();
   }
-  return { size, sha256: sha.digest("hex"), crc32c: formatHex(whole), tensors: sums.map(formatHex) };
+  return { size, sha256: sha.digest("hex"), crc32c: formatCrc(whole), tensors: sums.map(formatCrc) };
 }
 
 /** Messages between {@link Hasher} and its thread. */
@@ -150,8 +151,4 @@ export async function answerHash(
   } catch (error) {
     return { id, error: flattenError(error) };
   }
-}
-
-function formatHex(value: number): string {
-  return value.toString(16).padStart(8, "0");
 }

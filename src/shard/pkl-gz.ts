@@ -5,7 +5,7 @@
 import { createReadStream, createWriteStream } from "node:fs";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createDeflateRaw } from "node:zlib";
+import { createDeflateRaw, createGunzip } from "node:zlib";
 import { crc32 } from "@node-rs/crc32";
 import { elementsOf } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
@@ -19,8 +19,11 @@ export const pickleFormat: ShardFormat = {
   storedDType: (dtype) => (dtype === "bfloat16" ? "float32" : dtype),
   check: checkActivations,
   layout: layOut,
-  compress: compressFile,
+  compression: { compress: compressFile, readComment, expand: createGunzip },
 };
+
+/** Magic, deflate, "a comment follows", no time, no extra flags, unknown operating system. */
+const HEADER = Buffer.from([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff]);
 
 /** The layout has layers for keys and nothing else: one hook, and of every layer at most once. */
 function checkActivations(activations: readonly ActivationSpec[]): void {
@@ -80,10 +83,7 @@ async function compressFile(
       done(null, chunk);
     },
   });
-  const header = Buffer.concat([
-    Buffer.from([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff]),
-    Buffer.from(`${comment}\0`, "latin1"),
-  ]);
+  const header = Buffer.concat([HEADER, Buffer.from(`${comment}\0`, "latin1")]);
   const out = createWriteStream(target, { flags: "wx" });
   out.write(header);
   await pipeline(
@@ -100,4 +100,12 @@ async function compressFile(
     out.on("error", reject);
     out.end(trailer, () => resolve());
   });
+}
+
+/** The comment of a file that {@link compressFile} made. */
+function readComment(start: Uint8Array): string | undefined {
+  const bytes = Buffer.from(start.buffer, start.byteOffset, start.byteLength);
+  const end = bytes.indexOf(0, HEADER.length);
+  if (end < 0 || !bytes.subarray(0, HEADER.length).equals(HEADER)) return undefined;
+  return bytes.toString("latin1", HEADER.length, end);
 }

@@ -4,10 +4,17 @@
 import { copyFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { crc32c } from "@node-rs/crc32";
+import { formatCrc } from "../base/crc.js";
 import { SluiceError, systemCode } from "../base/errors.js";
 import { explainDiskError } from "./disk-errors.js";
-import { type FileFacts, type FileSystem, isMissing, nodeFileSystem } from "./file-system.js";
-import { formatCrc, missingObject } from "./memory.js";
+import {
+  type FileFacts,
+  type FileSystem,
+  findFileInTheWay,
+  isMissing,
+  nodeFileSystem,
+} from "./file-system.js";
+import { missingObject } from "./memory.js";
 import { checkName } from "./names.js";
 import type { Body, Store, Stored } from "./store.js";
 import { temporaryName } from "./temporary.js";
@@ -200,7 +207,9 @@ export class FileStore implements Store {
     try {
       return await action();
     } catch (cause) {
-      throw explainDiskError(cause, { disk: this.uri, path, flag: "--output" });
+      const isInTheWay = ["ENOTDIR", "EEXIST"].includes(systemCode(cause) ?? "");
+      const where = isInTheWay ? ((await findFileInTheWay(path)) ?? path) : path;
+      throw explainDiskError(cause, { disk: this.uri, path: where, flag: "--output" });
     }
   }
 }
