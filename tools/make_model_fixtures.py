@@ -18,8 +18,8 @@ import safetensors.torch
 import torch
 import transformers
 from transformers import (
-    Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
-    GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Phi3Config, Phi3ForCausalLM,
+    Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
+    GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Olmo3Config, Olmo3ForCausalLM, Phi3Config, Phi3ForCausalLM,
     Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
 )
 
@@ -118,10 +118,10 @@ def activations(model, ids):
                 put(f"attn.hook_rot_{hook}", value.transpose(1, 2).flatten(2))
         put("attn.hook_z", read[f"{attention}.{out}"])
         mlp = f"{at}.mlp"
-        if kind in ("gemma2", "gemma3_text", "olmo2"):  # What is added is what the post-norms give.
+        if kind in ("gemma2", "gemma3_text", "olmo2", "olmo3"):  # What is added is what the post-norms give.
             put("hook_attn_out", gave[f"{at}.post_attention_layernorm"])
             put("hook_mlp_out", gave[f"{at}.post_feedforward_layernorm"])
-            put("hook_resid_mid", read[mlp] if kind == "olmo2" else read[f"{at}.pre_feedforward_layernorm"])
+            put("hook_resid_mid", read[mlp] if kind.startswith("olmo") else read[f"{at}.pre_feedforward_layernorm"])
         else:
             put("hook_attn_out", gave[attention] * multiplier)
             put("hook_mlp_out", gave[mlp] * multiplier)
@@ -247,11 +247,14 @@ write("gpt-neox-sequential", GPTNeoXForCausalLM(GPTNeoXConfig(**two, use_paralle
 write("phi3", Phi3ForCausalLM(Phi3Config(**two, num_key_value_heads=2, sliding_window=6, pad_token_id=0, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), 20, dtype=bf16, long=True)
 write("olmo2", Olmo2ForCausalLM(Olmo2Config(**two, num_key_value_heads=2, rms_norm_eps=1e-5)), 21, dtype=bf16, long=True)
 write("granite", GraniteForCausalLM(GraniteConfig(**two, num_key_value_heads=2, tie_word_embeddings=True, embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.2)), 22, dtype=bf16)
+write("gemma", GemmaForCausalLM(GemmaConfig(**two, num_key_value_heads=1, head_dim=16)), 24, dtype=bf16, edit=lambda config: old_spelling({**config, "hidden_act": "gelu"}))
+olmo3_ropes = {"full_attention": {"rope_type": "yarn", "rope_theta": 500000.0, "factor": 8.0, "attention_factor": 1.3, "original_max_position_embeddings": 64}, "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0}}
+write("olmo3", Olmo3ForCausalLM(Olmo3Config(**two, num_key_value_heads=2, sliding_window=4, layer_types=["sliding_attention", "full_attention"], rope_parameters=olmo3_ropes)), 25, dtype=bf16)
 
 if len(sys.argv) == 1:
     # What each family's config means where it leaves fields out.
     defaults = {}
-    for model in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Phi3ForCausalLM, Olmo2ForCausalLM, GraniteForCausalLM, GPTNeoXForCausalLM, GPT2LMHeadModel):
+    for model in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, GemmaForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Phi3ForCausalLM, Olmo2ForCausalLM, Olmo3ForCausalLM, GraniteForCausalLM, GPTNeoXForCausalLM, GPT2LMHeadModel):
         config_class = Gemma3TextConfig if model is Gemma3ForCausalLM else model.config_class
         defaults[model.__name__] = {k: v for k, v in config_class().to_dict().items() if k not in transformers.PreTrainedConfig().to_dict()}
     (root.parent / "model-defaults.json").write_text(json.dumps(defaults) + "\n")

@@ -100,7 +100,7 @@ class Recomputed {
         given[r * outWidth + o] = sum;
       }
     }
-    if (["gemma2", "gemma3", "olmo2"].includes(family))
+    if (["gemma2", "gemma3", "olmo2", "olmo3"].includes(family))
       return this.#rmsNorm(given, this.#block(layer, `post_${norm}_layernorm`), outWidth);
     const multiplier = typeof config.residual_multiplier === "number" ? config.residual_multiplier : 1;
     return given.map((v) => v * multiplier);
@@ -110,7 +110,7 @@ class Recomputed {
     const at = this.#block(layer, `self_attn.${of}_norm`);
     if (!this.#has(`${at}.weight`)) return x;
     const width = x.length / this.#rows;
-    return this.#rmsNorm(x, at, this.#checkpoint.family === "olmo2" ? width : width / heads);
+    return this.#rmsNorm(x, at, this.#checkpoint.family.startsWith("olmo") ? width : width / heads);
   }
 
   finalNorm(normalised: Float32Array): Float32Array {
