@@ -96,6 +96,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
       text("model", "MODEL_PATH"),
       "a Hugging Face folder with config.json and *.safetensors, a .gguf file, or a Hub id",
     ),
+    adapter: text("adapter"),
     dataset: required(
       "--dataset",
       text("dataset", "DATASET_DIR"),
