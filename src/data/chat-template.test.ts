@@ -112,7 +112,8 @@ it("takes a plain text for one message of the user, and messages spelt as JSON",
 });
 
 it.each([
-  [{}, "no messages"],
+  [{}, "no messages or text"],
+  [{ messages: "Hello" }, "messages are no list"],
   [{ messages: [] }, "there are no messages"],
   [{ messages: ["a"] }, "message 1 is not an object"],
   [{ messages: [{ content: "a" }] }, "message 1 has no role"],

@@ -152,7 +152,7 @@ export class RecordReader {
     if (list) return this.#idsPart(list);
     if (typeof value === "string") return [{ ids: this.#encode(value), text: value }];
     if (value !== undefined && value !== null) return `${column} is neither text nor a list of token ids`;
-    if (fields.messages !== undefined) return "messages need --prompt chat";
+    if (column === "text" && isThere(fields.messages)) return "messages need --prompt chat";
     return `no ${column === "text" ? "text or token_ids" : `column ${column}`}`;
   }
 
@@ -168,15 +168,14 @@ export class RecordReader {
 
   /** The messages of the column, or of `messages`; a plain text is one message of the user. */
   #chatPart(fields: Fields): readonly Part[] | string {
-    const { column } = this.rules;
-    const named = fieldAt(fields, column);
-    const value = column === "text" ? (listFrom(fields.messages) ?? named) : (named ?? undefined);
-    if (value === undefined || value === null)
-      return `no ${column === "text" ? "messages" : `column ${column}`}`;
-    if (!Array.isArray(value) && typeof value !== "string") return `${column} is neither messages nor text`;
+    const column = this.rules.column === "text" && isThere(fields.messages) ? "messages" : this.rules.column;
+    const value = fieldAt(fields, column);
+    if (!isThere(value)) return column === "text" ? "no messages or text" : `no column ${column}`;
     const list = listFrom(value);
-    const isList = Array.isArray(value) || list?.every(isFields) === true;
-    const messages = isList ? list : [{ role: "user", content: value }];
+    const isDialogue = Array.isArray(value) || list?.every(isFields) === true;
+    if (!isDialogue && (typeof value !== "string" || column === "messages"))
+      return `${column} ${column === "messages" ? "are no list" : "is neither messages nor text"}`;
+    const messages = isDialogue ? list : [{ role: "user", content: value }];
     const chat = this.#template?.render(messages, listFrom(fields.tools));
     if (!chat) throw new SluiceError("bug", "no chat template");
     if ("reason" in chat) return chat.reason;
@@ -238,6 +237,10 @@ interface Part {
   readonly text: string | null;
   readonly roles?: Uint8Array;
   readonly info?: Fields;
+}
+
+function isThere(value: unknown): boolean {
+  return value !== undefined && value !== null;
 }
 
 function needTemplate(tokenizer: Tokenizer | null): ChatTemplate {
