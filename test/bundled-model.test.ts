@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { expect, it } from "vitest";
 import { z } from "zod";
-import { decodeBfloat16 } from "../src/base/float16.js";
 import { parseArcTask, renderArcPrompt } from "../src/data/arc.js";
 import { openTokenizer } from "../src/data/tokenizer.js";
 import { batchOf, runTaps } from "../src/engine/engine.suite.js";
 import { onnxEngine } from "../src/engine/onnx.js";
+import { readTensor } from "../src/graph/read-tensor.js";
 import { buildGraph, openModel } from "../src/model/model.js";
 import { BUNDLED_MODEL } from "./helpers.js";
 
@@ -31,8 +31,7 @@ it("has half the unigram entropy's loss on held-out prompts, and what its card s
   const parameter = (name: string) => {
     const tensor = checkpoint.weights.find(name);
     if (!tensor) throw new Error(`no ${name}`);
-    const bytes = readFileSync(tensor.file).subarray(tensor.offset, tensor.offset + tensor.length);
-    return decodeBfloat16(new Uint16Array(Uint8Array.from(bytes).buffer));
+    return readTensor(tensor);
   };
   const norm = parameter("norm.weight");
   const embedding = parameter("embed_tokens.weight");

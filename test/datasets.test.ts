@@ -81,6 +81,8 @@ it("a Parquet file that was edited is refused, with the rows named", async () =>
     "50",
   );
   expect(await runSluice(run)).toMatchObject({ code: 0 });
+  const verify = ["verify", join(folder, "run"), "--dataset", path];
+  expect(await runSluice(verify)).toMatchObject({ code: 0 });
   const commits = await listCommits(join(folder, "run"));
   expect(commits).toHaveLength(3);
   const opened = await ParquetFile.open(path, ["long_ids"]);
@@ -89,6 +91,7 @@ it("a Parquet file that was edited is refused, with the rows named", async () =>
   const file = await open(path, "r+");
   await file.write(Buffer.of(0xee), 0, 1, place);
   await file.close();
+  expect(await runSluice(verify)).toMatchObject({ code: 65 });
   await unlink(join(folder, "run", commits[1] ?? ""));
   const ended = await runSluice(run);
   expect(ended.code).toBe(78);

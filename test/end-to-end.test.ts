@@ -1,7 +1,8 @@
 // The program as a user runs it, on small real models with ONNX Runtime: right numbers, resuming, and clear refusals.
 
-import { readFile, truncate, unlink, writeFile } from "node:fs/promises";
+import { readdir, readFile, truncate, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { crc32c } from "@node-rs/crc32";
 import { expect, it } from "vitest";
 import { readFixture, relativeError } from "../src/engine/engine.suite.js";
 import { openRunForReading } from "../src/read/open-run.js";
@@ -19,33 +20,82 @@ import {
   writeJsonl,
 } from "./helpers.js";
 
-it("stores what PyTorch computes, sample by sample", async () => {
+it("stores what PyTorch computes, sample by sample, at every hook point", async () => {
   const folder = await temporaryFolder();
   const fixture = readFixture("qwen2-one-kv-head");
-  const samples = fixture.cases.find((c) => c.name === "batch")?.samples ?? [];
+  const cases = fixture.cases.flatMap(({ name, samples }) =>
+    samples.map((token_ids, s) => ({ token_ids, prefix: `${name}/${s}/` })),
+  );
   const dataset = await writeJsonl(
     join(folder, "d.jsonl"),
-    samples.map((token_ids) => ({ token_ids })),
+    cases.map(({ token_ids }) => ({ token_ids })),
   );
-  const hooks = "resid_pre,attn_out,resid_mid,mlp_out,resid_post";
-  const ended = await runSluice(
-    smallRun(dataset, join(folder, "run"), "--dtype", "float32", "--hooks", hooks),
-  );
+  const run = join(folder, "run");
+  const ended = await runSluice(smallRun(dataset, run, "--dtype", "float32", "--hooks", "all"));
   expect(ended).toMatchObject({ code: 0 });
-  const { log, store } = await openRunForReading(new FileStore(join(folder, "run")));
+  const { log, store } = await openRunForReading(new FileStore(run));
   const [commit] = await log.readAll();
   if (!commit) throw new Error("no commit");
   const offsets = await readInt64(store, commit, "sample_offsets");
   let compared = 0;
   for (const [name, expected] of fixture.expected) {
-    const [, sample, hook] = /^batch\/(\d+)\/(.+)$/.exec(name) ?? [];
-    if (hook === undefined) continue;
+    const sample = cases.findIndex(({ prefix }) => name.startsWith(prefix));
+    const hook = name.slice(cases[sample]?.prefix.length);
     const all = new Float32Array((await readTensor(store, commit, hook)).slice().buffer);
-    const rows = all.subarray((offsets[Number(sample)] ?? 0) * 48, (offsets[Number(sample) + 1] ?? 0) * 48);
+    const width = (commit.tensors[hook]?.shape.slice(1) ?? []).reduce((a, b) => a * b);
+    const rows = all.subarray((offsets[sample] ?? 0) * width, (offsets[sample + 1] ?? 0) * width);
     expect(relativeError(rows, expected), name).toBeLessThan(1e-4);
     compared += 1;
   }
-  expect(compared).toBe(samples.length * 10);
+  expect(compared).toBe(fixture.expected.size);
+  const taps = Object.entries(commit.tensors).filter(([name]) => name.includes("hook_"));
+  const block = [
+    ...["hook_resid_pre", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_rot_q", "attn.hook_rot_k"],
+    ...["attn.hook_z", "hook_attn_out", "hook_resid_mid", "mlp.hook_pre", "mlp.hook_pre_linear"],
+    ...["mlp.hook_post", "hook_mlp_out", "hook_resid_post"],
+  ];
+  expect(taps.map(([name]) => name)).toEqual([
+    "hook_embed",
+    ...[0, 1].flatMap((layer) => block.map((hook) => `blocks.${layer}.${hook}`)),
+    "ln_final.hook_normalized",
+    "ln_final.hook_out",
+  ]);
+  const shapes = Object.fromEntries(taps.map(([name, { shape }]) => [name, shape.slice(1)]));
+  expect(shapes).toMatchObject({
+    "blocks.1.attn.hook_q": [6, 8],
+    "blocks.1.attn.hook_rot_k": [1, 8],
+    "blocks.1.mlp.hook_post": [80],
+    "ln_final.hook_out": [48],
+  });
+  expect(JSON.parse(await readFile(join(run, "tpu_0/metadata.json"), "utf8"))).toMatchObject({
+    layers: [0, 1],
+    hooks: expect.arrayContaining(["embed", "q", "mlp_post", "resid_post", "ln_final"]),
+    total_activations: cases.length * taps.length,
+  });
+  const exported = join(folder, "out");
+  const flags = ["--hooks", "rot_*", "--layers", "-1", "--to", "npy", "--output", exported];
+  expect(await runSluice(["export", run, ...flags])).toMatchObject({ code: 0 });
+  expect((await readdir(exported)).filter((file) => file.includes("hook_"))).toEqual([
+    "blocks.1.attn.hook_rot_k.npy",
+    "blocks.1.attn.hook_rot_q.npy",
+  ]);
+  const inspected = await runSluice(["inspect", run]);
+  expect(inspected.stdout).toContain("ln_final.hook_normalized");
+});
+
+it("refuses hooks that the model or the format does not have before a run is created", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(3));
+  const run = join(folder, "run");
+  for (const [flags, message] of [
+    [["--hooks", "pos_embed"], "its positions are rotary"],
+    [["--hooks", "embed", "--format", "pkl.gz"], "the layer is the key"],
+    [["--hooks", "q,k", "--format", "pkl.gz"], "holds one hook"],
+  ] as const) {
+    const ended = await runSluice(smallRun(dataset, run, ...flags));
+    expect(ended).toMatchObject({ code: 64, stderr: expect.stringContaining(message) });
+  }
+  await expect(readdir(run)).rejects.toThrow("ENOENT");
 });
 
 it("goes on where the commits end, and says when nothing is left", async () => {
@@ -81,6 +131,27 @@ it("goes on where the commits end, and says when nothing is left", async () => {
   });
 });
 
+it("keeps an index from which every tensor's place follows", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(30));
+  const run = join(folder, "run");
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+  const index = JSON.parse(await readFile(join(run, "index.json"), "utf8"));
+  const { log } = await openRunForReading(new FileStore(run));
+  const commits = await log.readAll();
+  expect(index.shards).toHaveLength(commits.length);
+  for (const [i, shard] of index.shards.entries()) {
+    let offset = shard.data_start;
+    for (const { name, dtype, axis, row_shape } of index.tensors) {
+      const place = commits[i]?.tensors[name];
+      const length = axis === "offsets" ? shard.samples + 1 : shard[axis];
+      expect(place, name).toMatchObject({ dtype, offset, shape: [length, ...row_shape] });
+      offset += place?.length ?? 0;
+    }
+    expect(offset).toBe(shard.size);
+  }
+});
+
 it("sees damage, and never says complete of it", async () => {
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
@@ -106,6 +177,33 @@ it("sees damage, and never says complete of it", async () => {
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({
     code: 65,
     stderr: expect.stringContaining("shard_0001.json"),
+  });
+});
+
+it("finds a sample that is there twice, and one of another unit, though the checksums hold", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
+  const run = join(folder, "run");
+  await runSluice(smallRun(dataset, run));
+  const file = join(run, "tpu_0/shard_0002.json");
+  const forge = async (record: bigint) => {
+    const commit = JSON.parse(await readFile(file, "utf8"));
+    const shard = join(run, "tpu_0", commit.data);
+    const bytes = await readFile(shard);
+    const { offset, length } = commit.tensors.sample_ids;
+    bytes.writeBigInt64LE(record, offset + 8);
+    const sum = crc32c(bytes.subarray(offset, offset + length));
+    commit.tensors.sample_ids.crc32c = sum.toString(16).padStart(8, "0");
+    await writeFile(shard, bytes);
+    await writeFile(file, JSON.stringify(commit));
+    const verified = await runSluice(["verify", run, "--json"]);
+    expect(verified.code).toBe(65);
+    return JSON.parse(verified.stdout);
+  };
+  expect(await forge(8n)).toMatchObject({ duplicated: ["8:0"], corrupt: [] });
+  expect(await forge(3n)).toMatchObject({
+    duplicated: [],
+    corrupt: [{ name: "tpu_0/shard_0002.safetensors", reason: expect.stringContaining("record 3") }],
   });
 });
 

@@ -6,17 +6,19 @@ import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 
 const SOURCE = fileURLToPath(new URL("../src/", import.meta.url));
-const FLOW = ["store", "plan", "graph", "data", "model", "engine", "shard"];
+const FLOW = ["store", "hub", "plan", "graph", "data", "model", "engine", "shard"];
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   base: [],
   store: [],
+  hub: [],
   plan: [],
   graph: [],
   shard: [],
-  data: ["store", "plan"],
-  model: ["graph", "store"],
+  estimate: ["plan"],
+  data: ["store", "hub", "plan"],
+  model: ["graph", "store", "hub"],
   engine: ["graph"],
-  run: FLOW,
+  run: [...FLOW, "estimate"],
   read: ["store", "shard", "run", "plan"],
   cli: [...FLOW, "run", "read"],
   ".": [...FLOW, "run", "read"],

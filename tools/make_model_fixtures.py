@@ -2,102 +2,191 @@
 """Writes test/fixtures/models: tiny random checkpoints in Hugging Face's layout, and the activations that PyTorch gives for them.
 
     pip install torch==2.15.0 transformers==5.23.0 safetensors numpy
-    python tools/make_model_fixtures.py
+    python tools/make_model_fixtures.py [NAME ...]
 
-Block inputs and outputs are taken by forward hooks (hidden_states[-1] is after the final norm), attn_out and mlp_out are what is
-added to the stream. Norm weights and biases are perturbed and weights are large, so that a wrong epsilon, base, bias or mask shows.
+Every hook point is what a module of transformers read or gave, seen by forward hooks; rot_q and rot_k are what the model's own
+apply_rotary_pos_emb gave. Three are computed again from those: parts of fused projections (cut as the model cuts them), multiples
+(Granite), and the final norm without its weight. Norm weights and biases are perturbed and weights are large, so that a wrong
+epsilon, base, bias or mask shows. The case `one` has all hook points, the others fewer, so that the files stay small.
 """
 import json
 import pathlib
 import shutil
+import sys
 
 import safetensors.torch
 import torch
 import transformers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
+    GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Phi3Config, Phi3ForCausalLM,
+    Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
+)
 
 root = pathlib.Path(__file__).resolve().parent.parent / "test" / "fixtures" / "models"
-VOCAB = 199
-LENGTHS = [5, 17, 1, 11]
+LENGTHS = [3, 10, 1, 6]
+LONG_ROWS = 32  # Of the long case, the last rows.
 
 
 def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
+    zero_centred = type(model).__name__.startswith("Gemma")
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):
             noise = torch.randn(p.shape, generator=generator)
             if "norm" in name or "ln_" in name:
-                p.copy_(noise * 0.2 + (0 if name.endswith("bias") else 1))
+                p.copy_(noise * 0.2 + (0 if name.endswith("bias") or zero_centred else 1))
             elif name.endswith("bias"):
                 p.copy_(noise * 0.3)
             elif "embed" in name or "wte" in name or "wpe" in name:
                 p.copy_(noise * 0.02)  # Small beside epsilon's root, so that epsilon matters.
-            elif "q_proj" in name or "k_proj" in name or "c_attn" in name:
+            elif any(part in name for part in ("q_proj", "k_proj", "c_attn", "qkv_proj", "query_key_value")):
                 p.copy_(noise * 2.0 / p.shape[-1] ** 0.5)  # Attention far from uniform.
             else:
                 p.copy_(noise * 0.7 / p.shape[-1] ** 0.5)
 
 
-def activations(model, ids):
-    """{hook name: float32 [tokens, width]} of one sample."""
-    base = model.transformer if hasattr(model, "transformer") else model.model
-    blocks = base.h if hasattr(base, "h") else base.layers
-    found, handles = {}, []
+def watch(model, ids):
+    """What every module read first and gave, by module name, and what each call of apply_rotary_pos_emb gave."""
+    read, gave, turned, handles = {}, {}, [], []
     first = lambda value: value[0] if isinstance(value, tuple) else value
-    for i, block in enumerate(blocks):
-        attention = block.attn if hasattr(block, "attn") else block.self_attn
+    base = getattr(model, model.base_model_prefix)
+    for name, module in base.named_modules():
 
-        def pre(module, args, kwargs, i=i):
-            found[f"blocks.{i}.hook_resid_pre"] = first(args) if args else kwargs["hidden_states"]
+        def before(module, args, kwargs, name=name):
+            read[name] = args[0] if args else kwargs.get("hidden_states")
 
-        def post(module, args, out, i=i):
-            found[f"blocks.{i}.hook_resid_post"] = first(out)
+        def after(module, args, out, name=name):
+            gave[name] = first(out)
 
-        def attn(module, args, out, i=i):
-            found[f"blocks.{i}.hook_attn_out"] = first(out)
+        handles += [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
+    modeling = sys.modules[type(model).__module__]
+    apply = getattr(modeling, "apply_rotary_pos_emb", None)
 
-        def mlp(module, args, out, i=i):
-            found[f"blocks.{i}.hook_mlp_out"] = first(out)
+    def record(*args, **kwargs):
+        turned.append(apply(*args, **kwargs))
+        return turned[-1]
 
-        handles += [block.register_forward_pre_hook(pre, with_kwargs=True), block.register_forward_hook(post)]
-        handles += [attention.register_forward_hook(attn), block.mlp.register_forward_hook(mlp)]
-        norm = block.ln_2 if hasattr(block, "ln_2") else block.post_attention_layernorm
-
-        def mid(module, args, i=i):
-            found[f"blocks.{i}.hook_resid_mid"] = args[0]
-
-        handles.append(norm.register_forward_pre_hook(mid))
+    if apply:
+        modeling.apply_rotary_pos_emb = record
     with torch.no_grad():
         model(torch.tensor([ids]))
+    if apply:
+        modeling.apply_rotary_pos_emb = apply
     for handle in handles:
         handle.remove()
+    return base, read, gave, turned
+
+
+def activations(model, ids):
+    """{hook name: float32 [tokens, width]} of one sample, in TransformerLens's names."""
+    base, read, gave, turned = watch(model, ids)
+    kind, config = model.config.model_type, model.config
+    found = {}
+    multiplier = getattr(config, "residual_multiplier", 1.0)
+    if kind == "gpt2":
+        found["hook_embed"], found["hook_pos_embed"] = gave["wte"], gave["wpe"]
+        blocks, final = "h", "ln_f"
+    else:
+        found["hook_embed"] = gave["embed_in" if kind == "gpt_neox" else "embed_tokens"] * getattr(config, "embedding_multiplier", 1.0)
+        blocks, final = "layers", "final_layer_norm" if kind == "gpt_neox" else "norm"
+    for i in range(config.num_hidden_layers):
+        at, b = f"{blocks}.{i}", f"blocks.{i}"
+        put = lambda hook, value: found.__setitem__(f"{b}.{hook}", value)
+        put("hook_resid_pre", read[at])
+        put("hook_resid_post", gave[at])
+        attention = f"{at}." + {"gpt2": "attn", "gpt_neox": "attention"}.get(kind, "self_attn")
+        out = {"gpt2": "c_proj", "gpt_neox": "dense"}.get(kind, "o_proj")
+        if kind == "gpt2":
+            q, k, v = gave[f"{attention}.c_attn"].split(config.n_embd, dim=2)
+        elif kind == "gpt_neox":
+            fused = gave[f"{attention}.query_key_value"]
+            heads = fused.view(*fused.shape[:2], config.num_attention_heads, -1)
+            q, k, v = (part.flatten(2) for part in heads.chunk(3, dim=-1))
+        elif kind == "phi3":
+            width = config.hidden_size // config.num_attention_heads
+            narrow = config.num_key_value_heads * width
+            q, k, v = gave[f"{attention}.qkv_proj"].split([config.num_attention_heads * width, narrow, narrow], dim=-1)
+        else:
+            q, k, v = (gave[f"{attention}.{name}_proj"] for name in "qkv")
+        for hook, value in zip("qkv", (q, k, v)):
+            put(f"attn.hook_{hook}", value)
+        if turned:
+            for hook, value in zip("qk", turned[i]):
+                put(f"attn.hook_rot_{hook}", value.transpose(1, 2).flatten(2))
+        put("attn.hook_z", read[f"{attention}.{out}"])
+        mlp = f"{at}.mlp"
+        if kind in ("gemma2", "gemma3_text", "olmo2"):  # What is added is what the post-norms give.
+            put("hook_attn_out", gave[f"{at}.post_attention_layernorm"])
+            put("hook_mlp_out", gave[f"{at}.post_feedforward_layernorm"])
+            put("hook_resid_mid", read[mlp] if kind == "olmo2" else read[f"{at}.pre_feedforward_layernorm"])
+        else:
+            put("hook_attn_out", gave[attention] * multiplier)
+            put("hook_mlp_out", gave[mlp] * multiplier)
+            if not getattr(config, "use_parallel_residual", False):
+                put("hook_resid_mid", read[f"{at}.ln_2" if kind == "gpt2" else f"{at}.post_attention_layernorm"])
+        if kind == "phi3":
+            gate, up = gave[f"{mlp}.gate_up_proj"].chunk(2, dim=-1)
+        else:
+            gate = gave[f"{mlp}." + {"gpt2": "c_fc", "gpt_neox": "dense_h_to_4h"}.get(kind, "gate_proj")]
+            up = gave.get(f"{mlp}.up_proj")
+        put("mlp.hook_pre", gate)
+        if up is not None:
+            put("mlp.hook_pre_linear", up)
+        put("mlp.hook_post", read[f"{mlp}." + {"gpt2": "c_proj", "gpt_neox": "dense_4h_to_h"}.get(kind, "down_proj")])
+    found["ln_final.hook_out"] = gave[final]
+    norm, x = base.get_submodule(final), read[final]
+    if isinstance(norm, torch.nn.LayerNorm):
+        normalized = torch.nn.functional.layer_norm(x, norm.normalized_shape, None, None, norm.eps)
+    else:
+        normalized = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + config.rms_norm_eps)
+    found["ln_final.hook_normalized"] = normalized
     return {name: value[0].float().clone() for name, value in found.items()}
 
 
+def is_stored(case, hook, layers):
+    """All of `one` and `token`; of a batch what blocks add and give; of the long case the last block's output."""
+    if hook.endswith("hook_resid_pre") and hook != "blocks.0.hook_resid_pre":
+        return False  # The output of the block before it, bit for bit: the suite tests that identity.
+    if case == "batch":
+        return hook.endswith(("hook_resid_post", "hook_attn_out", "hook_mlp_out", "ln_final.hook_out"))
+    if case == "long":
+        return hook == f"blocks.{layers - 1}.hook_resid_post"
+    return True
+
+
 def write(name, model, seed, dtype=torch.float32, long=False, parts=False, edit=None):
+    if len(sys.argv) > 1 and name not in sys.argv[1:]:
+        return
     folder = root / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     randomise(model, seed)
     model.to(dtype).save_pretrained(folder, **({"max_shard_size": "40KB"} if parts else {}))
     (folder / "generation_config.json").unlink(missing_ok=True)
+    # Read again in float32: casting the module to a 16-bit type would round its rope frequencies too.
+    model = type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     config = json.loads((folder / "config.json").read_text())
     if edit:
         config = edit(config)
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        again = type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+        ids = torch.arange(40)[None]
+        with torch.no_grad():
+            assert torch.equal(again(ids).logits, model(ids).logits), f"{name}: the edited config means another model"
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    # Read again in float32: casting the module to a 16-bit type would round its rope frequencies too.
-    model = type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(seed + 1)
-    draw = lambda n: torch.randint(0, VOCAB, (n,), generator=generator).tolist()
-    cases = [{"name": "one", "samples": [draw(17)]}, {"name": "batch", "samples": [draw(n) for n in LENGTHS]}, {"name": "token", "samples": [draw(1)]}]
+    draw = lambda n: torch.randint(0, model.config.vocab_size, (n,), generator=generator).tolist()
+    cases = [{"name": "one", "samples": [draw(8)]}, {"name": "batch", "samples": [draw(n) for n in LENGTHS]}, {"name": "token", "samples": [draw(1)]}]
     if long:
         cases.append({"name": "long", "samples": [draw(300)]})
     expected = {}
     for case in cases:
         for s, ids in enumerate(case["samples"]):
             for hook, value in activations(model, ids).items():
-                if case["name"] != "long" or hook.endswith("resid_post"):
-                    expected[f"{case['name']}/{s}/{hook}"] = value.contiguous()
+                if is_stored(case["name"], hook, model.config.num_hidden_layers):
+                    rows = value[-LONG_ROWS:] if case["name"] == "long" else value
+                    expected[f"{case['name']}/{s}/{hook}"] = rows.contiguous()
     safetensors.torch.save_file(expected, folder / "expected.safetensors")
     made = {"made_by": "tools/make_model_fixtures.py", "seed": seed, "versions": {"torch": torch.__version__, "transformers": transformers.__version__}}
     (folder / "cases.json").write_text(json.dumps({**made, "cases": cases}) + "\n")
@@ -105,14 +194,26 @@ def write(name, model, seed, dtype=torch.float32, long=False, parts=False, edit=
 
 
 def old_spelling(config):
+    """transformers 4's names for rotary positions."""
     parameters = config.pop("rope_parameters")
-    config["rope_theta"] = parameters.pop("rope_theta")
+    local = parameters.pop("sliding_attention", None)
+    parameters = parameters.pop("full_attention", parameters)
+    if local:
+        config["rope_local_base_freq"] = local["rope_theta"]
+        config.pop("layer_types")
+        config["sliding_window_pattern"] = config.pop("_sliding_window_pattern")
+    neox = config["model_type"] == "gpt_neox"
+    config["rotary_emb_base" if neox else "rope_theta"] = parameters.pop("rope_theta")
+    share = parameters.pop("partial_rotary_factor", None)
+    if share is not None:
+        config["rotary_pct" if neox else "partial_rotary_factor"] = share
     if parameters.get("rope_type", "default") != "default":
         config["rope_scaling"] = parameters
     return config
 
 
-common = {"vocab_size": VOCAB, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 6, "attn_implementation": "eager"}
+eager = {"attn_implementation": "eager"}
+common = {"vocab_size": 199, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 6, **eager}
 llama3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 write("llama2-all-heads", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=6, rms_norm_eps=1e-5)), 1, edit=old_spelling)
 write("llama3-scaled", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2, rms_norm_eps=1e-5, rope_parameters=llama3)), 2, long=True)
@@ -121,5 +222,31 @@ write("smollm2-tied", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads
 write("llama-head-dim", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2, head_dim=20, attention_bias=True, mlp_bias=True, rms_norm_eps=1e-4)), 5, parts=True)
 write("qwen2-one-kv-head", Qwen2ForCausalLM(Qwen2Config(**common, num_key_value_heads=1, rms_norm_eps=1e-6, tie_word_embeddings=True)), 6, edit=old_spelling)
 write("qwen2-two-kv-heads", Qwen2ForCausalLM(Qwen2Config(**common, num_key_value_heads=2, rms_norm_eps=1e-4, rope_parameters={"rope_theta": 1000000.0, "rope_type": "default"})), 7, dtype=torch.bfloat16, long=True)
-write("gpt2", GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_embd=48, n_layer=2, n_head=4, n_positions=320, attn_implementation="eager")), 8, long=True)
-write("gpt2-inner", GPT2LMHeadModel(GPT2Config(vocab_size=VOCAB, n_embd=48, n_layer=2, n_head=2, n_positions=64, n_inner=60, activation_function="gelu", layer_norm_epsilon=1e-3, attn_implementation="eager")), 9)
+write("gpt2", GPT2LMHeadModel(GPT2Config(vocab_size=199, n_embd=48, n_layer=2, n_head=4, n_positions=320, **eager)), 8, long=True)
+write("gpt2-inner", GPT2LMHeadModel(GPT2Config(vocab_size=199, n_embd=48, n_layer=2, n_head=2, n_positions=64, n_inner=60, activation_function="gelu", layer_norm_epsilon=1e-3, **eager)), 9)
+
+small = {"vocab_size": 67, "hidden_size": 32, "intermediate_size": 24, "num_attention_heads": 4, **eager}
+two = {**small, "num_hidden_layers": 2}
+bf16 = torch.bfloat16
+yarn = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}
+write("mistral", MistralForCausalLM(MistralConfig(**two, num_key_value_heads=2, sliding_window=4, rms_norm_eps=1e-5)), 10, dtype=bf16, long=True, edit=old_spelling)
+write("mistral-yarn", MistralForCausalLM(MistralConfig(**two, num_key_value_heads=1, head_dim=12, sliding_window=None, rms_norm_eps=1e-5, rope_parameters=yarn)), 11, dtype=bf16, long=True, edit=old_spelling)
+write("qwen3", Qwen3ForCausalLM(Qwen3Config(**two, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5, tie_word_embeddings=True, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0})), 12, dtype=bf16, long=True)
+write("qwen3-window", Qwen3ForCausalLM(Qwen3Config(**two, num_key_value_heads=4, head_dim=8, rms_norm_eps=1e-5, attention_bias=True, use_sliding_window=True, sliding_window=3, max_window_layers=1)), 13, dtype=bf16, edit=old_spelling)
+write("gemma2", Gemma2ForCausalLM(Gemma2Config(**small, num_hidden_layers=3, num_key_value_heads=2, head_dim=16, sliding_window=4, query_pre_attn_scalar=24, attn_logit_softcapping=3.0)), 14, dtype=bf16, long=True, edit=old_spelling)
+write("gemma2-odd-heads", Gemma2ForCausalLM(Gemma2Config(**two, num_key_value_heads=1, head_dim=12, sliding_window=5, query_pre_attn_scalar=12, attn_logit_softcapping=2.0)), 15, dtype=bf16)
+write("gemma3", Gemma3ForCausalLM(Gemma3TextConfig(**small, num_hidden_layers=3, num_key_value_heads=1, head_dim=16, sliding_window=4, query_pre_attn_scalar=20, layer_types=["sliding_attention", "full_attention", "sliding_attention"], rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}, "full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 8.0}})), 16, dtype=bf16, long=True)
+write("gemma3-old", Gemma3ForCausalLM(Gemma3TextConfig(**two, num_key_value_heads=2, head_dim=8, sliding_window=4, query_pre_attn_scalar=8, sliding_window_pattern=2, rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}, "full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}})), 17, dtype=bf16, edit=old_spelling)
+write("pythia", GPTNeoXForCausalLM(GPTNeoXConfig(**two, rope_parameters={"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5})), 18, dtype=torch.float16, long=True, edit=old_spelling)
+write("gpt-neox-sequential", GPTNeoXForCausalLM(GPTNeoXConfig(**two, use_parallel_residual=False, layer_norm_eps=1e-4, hidden_act="gelu_new", rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0})), 19, dtype=bf16)
+write("phi3", Phi3ForCausalLM(Phi3Config(**two, num_key_value_heads=2, sliding_window=6, pad_token_id=0, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), 20, dtype=bf16, long=True)
+write("olmo2", Olmo2ForCausalLM(Olmo2Config(**two, num_key_value_heads=2, rms_norm_eps=1e-5)), 21, dtype=bf16, long=True)
+write("granite", GraniteForCausalLM(GraniteConfig(**two, num_key_value_heads=2, tie_word_embeddings=True, embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.2)), 22, dtype=bf16)
+
+# What each family's config means where it leaves fields out.
+if len(sys.argv) == 1:
+    defaults = {}
+    for model in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Phi3ForCausalLM, Olmo2ForCausalLM, GraniteForCausalLM, GPTNeoXForCausalLM, GPT2LMHeadModel):
+        config_class = Gemma3TextConfig if model is Gemma3ForCausalLM else model.config_class
+        defaults[model.__name__] = {k: v for k, v in config_class().to_dict().items() if k not in transformers.PreTrainedConfig().to_dict()}
+    (root.parent / "model-defaults.json").write_text(json.dumps(defaults) + "\n")

@@ -71,17 +71,18 @@ def main():
     seen, rows, compared, tensors = set(), 0, 0, {}
     for commit, t, pickled in read_run(args.run):
         if pickled is not None:
-            hook = {h.split("hook_")[1] for h in identity["taps"]}.pop()
+            hook = {h.split(".", 2)[2] for h in identity["taps"]}.pop()
             for layer, samples in pickled.items():
                 for sample in samples:
                     value = sample["activation"]
                     assert sample["shape"] == value.shape and isinstance(sample["text_preview"], str)
-                    tensors[f"blocks.{layer}.hook_{hook}"] = [str(value.dtype), list(value.shape)]
+                    tensors[f"blocks.{layer}.{hook}"] = [str(value.dtype), list(value.shape)]
                     seen.add((sample["sample_idx"], 0))
                     rows += len(value)
                     if not full:
                         continue
-                    whole = full[sample["sample_idx"], 0][f"blocks.{layer}.hook_{hook}"]
+                    whole = full[sample["sample_idx"], 0][f"blocks.{layer}.{hook}"]
+                    whole = whole.reshape(len(whole), -1)  # Heads side by side.
                     if identity["positions"] == "all" and not special:
                         compared += compare(value, whole, identity["dtype"], f"layer {layer}")
                     else:

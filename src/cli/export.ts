@@ -1,12 +1,20 @@
 // `sluice export`: a complete run as plain files, one a tensor.
 
 import type { Command } from "commander";
-import { SluiceError } from "../base/errors.js";
-import { parseHooks } from "../model/hooks.js";
+import { tapOf } from "../model/hooks.js";
+import { parseHooks } from "../model/parse-hooks.js";
 import { exportRun } from "../read/export.js";
 import { openRunForReading } from "../read/open-run.js";
 import { openStore } from "../store/stores.js";
 import { parseChoice } from "./values.js";
+
+interface ExportFlags {
+  readonly to?: string;
+  readonly hooks?: string;
+  readonly layers?: string;
+  readonly output?: string;
+  readonly json?: boolean;
+}
 
 /** Adds the command. */
 export function registerExport(program: Command): void {
@@ -14,6 +22,7 @@ export function registerExport(program: Command): void {
     .command("export <run>")
     .description("aggregate a complete run: one file a tensor, all samples one after the other")
     .option("--to <format>", "safetensors or npy (default: safetensors)")
+    .option("--hooks <list>", "the run's hook points, as extract takes them (default: all)")
     .option("--layers <list>", "all, or a list such as 0,5-8,-1 of the run's layers (default: all)")
     .option("--output <folder>", "where the files go (default: RUN/export)")
     .option("--json", "print the list of files as JSON")
@@ -21,21 +30,14 @@ export function registerExport(program: Command): void {
       "after",
       "\nExample:\n  sluice export ./run --to npy --layers -1 --output ./last-layer\n\nFiles that are there already are kept: the same command goes on where it stopped.",
     )
-    .action(async (run: string, flags: { to?: string; layers?: string; output?: string; json?: boolean }) => {
+    .action(async (run: string, flags: ExportFlags) => {
       const readable = await openRunForReading(openStore(run));
       const { taps } = readable.run.identity;
-      const layers = 1 + Math.max(...taps.map((tap) => Number(/^blocks\.(\d+)\./.exec(tap)?.[1] ?? 0)));
-      const wanted = new Set(parseHooks("blocks.*.*", flags.layers ?? "all", layers).map((tap) => tap.name));
-      const chosen = taps.filter((tap) => wanted.has(tap));
-      if (chosen.length === 0)
-        throw new SluiceError("usage", "the run has none of those layers", {
-          found: flags.layers,
-          expected: taps.join(", "),
-        });
+      const chosen = parseHooks(flags.hooks ?? "all", flags.layers ?? "all", taps.map(tapOf));
       const files = await exportRun(readable, {
         to: parseChoice("--to", flags.to ?? "safetensors", ["safetensors", "npy"], ["parquet", "arrow"]),
         folder: flags.output ?? `${run}/export`,
-        taps: chosen,
+        taps: chosen.map(({ name }) => name),
         onFile: (file, isNew) => {
           if (!flags.json) process.stdout.write(`${isNew ? "wrote" : "kept "} ${file}\n`);
         },

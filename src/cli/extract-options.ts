@@ -93,7 +93,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     model: required(
       "--model",
       text("model", "MODEL_PATH"),
-      "a Hugging Face folder with config.json and *.safetensors",
+      "a Hugging Face folder with config.json and *.safetensors, a .gguf file, or a Hub id",
     ),
     dataset: required(
       "--dataset",
@@ -136,6 +136,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     maxSkipped: resolveMaxSkipped(text("maxSkipped")),
     threads: whole("--threads", text("threads"), 1, 1024) ?? availableParallelism(),
     retryFailed: flags.retryFailed === true,
+    yes: flags.yes === true,
     leaseSeconds: parsePositive("--lease-seconds", text("leaseSeconds") ?? "60"),
     spool: text("spool"),
     checkpointDir: text("checkpointDir", "CHECKPOINT_DIR"),

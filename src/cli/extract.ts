@@ -2,15 +2,25 @@
 
 import type { Command } from "commander";
 import { EXIT_CODES } from "../base/errors.js";
-import { type ExtractReporter, extract } from "../run/extract.js";
-import type { OpenedRun } from "../run/open-run.js";
-import type { Progress } from "../run/progress.js";
+import { formatBytes } from "../base/format-bytes.js";
+import { HOOK_NAMES, HOOKS, type Hook } from "../model/hooks.js";
+import { extract } from "../run/extract.js";
 import { type Flags, resolveExtractOptions } from "./extract-options.js";
-import { formatBar, formatBytes, formatCount, formatSeconds, ProgressLine, paint } from "./render.js";
+import { formatCount, paint } from "./render.js";
+import { TerminalReporter } from "./terminal-reporter.js";
+
+const isOfBlock = (hook: Hook) => HOOKS[hook].path.startsWith("blocks.");
+const HOOKS_OF_BLOCKS = HOOK_NAMES.filter(isOfBlock).join(", ");
+const HOOKS_OF_MODEL = HOOK_NAMES.filter((hook) => !isOfBlock(hook)).join(", ");
 
 const EXAMPLE = `
 Example:
   sluice extract --model ./Qwen2.5-0.5B --dataset prompts.jsonl --output ./run --layers all --hooks resid_post
+
+Hook points (TransformerLens's names; docs/hooks.md says what each is):
+  of the blocks     ${HOOKS_OF_BLOCKS}
+  of the model      ${HOOKS_OF_MODEL}
+  also              blocks.3.attn.hook_q, q.3, resid_*, blocks.*.mlp.hook_*, model.layers.3.mlp, all
 
 Environment (a flag wins): MODEL_PATH, DATASET_DIR, OUTPUT_DIR, CHECKPOINT_DIR, BATCH_SIZE, SHARD_SIZE_GB, MAX_SEQ_LENGTH,
 GCS_BUCKET, GCS_PREFIX, UPLOAD_TO_GCS, and for the worker id TPU_WORKER_ID, WORKER_ID, JOB_COMPLETION_INDEX,
@@ -23,7 +33,10 @@ export function registerExtract(program: Command): void {
   program
     .command("extract")
     .description("run one worker until the run is complete; the same command again resumes")
-    .option("--model <folder>", "a Hugging Face folder (config.json, *.safetensors, tokenizer.json)")
+    .option(
+      "--model <model>",
+      "a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a .gguf file, or a Hub id",
+    )
     .option(
       "--dataset <path>",
       "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, or a folder made by sluice streams",
@@ -32,10 +45,7 @@ export function registerExtract(program: Command): void {
     .option("--worker-id <n>", "which stream to begin with (default: from the environment, else 0)")
     .option("--no-steal", "do this worker's stream only, and do not help with the others")
     .option("--layers <list>", "all, or a list such as 0,5-8,-1 (default: all)")
-    .option(
-      "--hooks <list>",
-      "resid_pre, resid_mid, resid_post, attn_out, mlp_out, full names, globs (default: resid_post)",
-    )
+    .option("--hooks <list>", "hook points as listed below, globs, all (default: resid_post)")
     .option(
       "--positions <which>",
       "all, first, last, mean, max, 0,4,-1, 5:-5, random:N, role:assistant (default: all)",
@@ -76,6 +86,7 @@ export function registerExtract(program: Command): void {
     .option("--lease-seconds <s>", "how long a silent worker is believed to live (default: 60)")
     .option("--spool <folder>", "where shards under way lie (default: inside the run)")
     .option("--checkpoint-dir <folder>", "copy checkpoint_worker_N.json there too")
+    .option("--yes", "start although the estimated size does not fit the disk")
     .option("--json", "print one JSON document at the end")
     .addHelpText("after", EXAMPLE)
     .action(async (flags: Flags) => {
@@ -88,7 +99,7 @@ export function registerExtract(program: Command): void {
         const { shards, samples, tokens, bytes } = progress;
         if (flags.json === true) {
           process.stdout.write(
-            `${JSON.stringify({ outcome, run, committed, units, shards, samples, tokens, bytes, seconds: progress.seconds })}\n`,
+            `${JSON.stringify({ outcome, run, committed, units, shards, samples, tokens, bytes, seconds: progress.seconds, load_seconds: result.loadSeconds })}\n`,
           );
         } else if (outcome === "complete" && shards === 0) {
           process.stdout.write(
@@ -110,52 +121,4 @@ export function registerExtract(program: Command): void {
         reporter.stop();
       }
     });
-}
-
-/** Progress on stderr. */
-class TerminalReporter implements ExtractReporter {
-  #line: ProgressLine | undefined;
-
-  note(message: string): void {
-    this.#print(`sluice: ${message}`);
-  }
-
-  warn(message: string): void {
-    this.#print(`sluice: ${paint("warning", "yellow", process.stderr)}: ${message}`);
-  }
-
-  started(progress: Progress, opened: OpenedRun, committed: () => number): void {
-    const total = opened.tables.reduce((sum, table) => sum + table.units.length, 0);
-    const atStart = committed();
-    const what = opened.isNew ? "created" : atStart > 0 ? "resuming" : "joined";
-    this.note(`${what} run ${opened.run.run.slice(0, 12)}: ${atStart} of ${total} shards committed`);
-    this.#line = new ProgressLine(() => describeProgress(progress, committed(), atStart, total));
-  }
-
-  stop(): void {
-    this.#line?.stop();
-    this.#line = undefined;
-  }
-
-  #print(message: string): void {
-    if (this.#line) this.#line.print(message);
-    else process.stderr.write(`${message}\n`);
-  }
-}
-
-function describeProgress(p: Progress, committed: number, atStart: number, total: number): string {
-  const { seconds } = p;
-  const left =
-    committed > atStart ? ((total - committed) * seconds) / (committed - atStart) : Number.POSITIVE_INFINITY;
-  const padding = p.tokensComputed === 0 ? 0 : 1 - p.tokens / p.tokensComputed;
-  const doing = p.unit ?? (p.isWaiting ? "waiting for other workers" : "");
-  return [
-    `${formatBar(total === 0 ? 1 : committed / total)} shard ${committed}/${total}`,
-    `${formatCount(p.samples)} samples`,
-    `${formatCount(p.tokensDone / seconds)} tokens/s`,
-    `${(p.bytes / 1e6 / seconds).toFixed(1)} MB/s`,
-    `padding ${(padding * 100).toFixed(1)} %`,
-    `left ${formatSeconds(left)}`,
-    doing,
-  ].join("  ");
 }

@@ -1,12 +1,14 @@
 // `sluice inspect`: what is inside a run, or one of its shards.
 
-import { basename, dirname, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
+import { formatBytes } from "../base/format-bytes.js";
 import { type Inspection, inspectCommits } from "../read/inspect.js";
-import { openRunForReading } from "../read/open-run.js";
+import { openRunForReading, type ReadableRun } from "../read/open-run.js";
+import type { Commit } from "../run/commit.js";
 import { openStore } from "../store/stores.js";
-import { formatBytes, formatCount, formatTable } from "./render.js";
+import { formatCount, formatTable } from "./render.js";
 import { parseWhole } from "./values.js";
 
 /** Adds the command. */
@@ -23,23 +25,28 @@ export function registerInspect(program: Command): void {
     .action(async (target: string, flags: { samples?: string; json?: boolean }) => {
       const shard = /(?:^|\/)tpu_(\d+)\/shard_(\d+)\.[a-z.]+$/.exec(target);
       const readable = await openRunForReading(openStore(shard ? dirname(dirname(resolve(target))) : target));
-      const all = await readable.log.readAll();
-      const chosen = shard
-        ? all.filter((c) => c.stream === Number(shard[1]) && c.unit + 1 === Number(shard[2]))
-        : all;
-      if (chosen.length === 0) {
-        throw new SluiceError(
-          "data",
-          shard ? `${basename(target)} has no commit` : `the run at ${target} has no commit yet`,
-          { fix: "Let extract make one." },
-        );
-      }
+      const { log } = readable;
+      const commits = shard ? readOne(readable, Number(shard[1]), Number(shard[2]) - 1) : log.commits();
+      if (!shard && log.committed === 0)
+        throw new SluiceError("data", `the run at ${target} has no commit yet`, {
+          fix: "Let extract make one.",
+        });
       const inspection = await inspectCommits(
         readable,
-        chosen,
+        commits,
         parseWhole("--samples", flags.samples ?? "2"),
       );
       process.stdout.write(flags.json ? `${JSON.stringify(inspection)}\n` : `${describe(inspection)}\n`);
+    });
+}
+
+async function* readOne({ log, store }: ReadableRun, stream: number, index: number): AsyncGenerator<Commit> {
+  const exists = index >= 0 && index < (log.unitCounts[stream] ?? 0);
+  const commit = exists ? await log.read(log.unitAt(stream, index)) : null;
+  if (commit) yield commit;
+  else
+    throw new SluiceError("data", `shard ${index + 1} of stream ${stream} has no commit in ${store.uri}`, {
+      fix: "Let extract make one.",
     });
 }
 

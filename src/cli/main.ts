@@ -3,6 +3,7 @@
 
 import { Command, CommanderError } from "commander";
 import { EXIT_CODES, isSluiceError, messageOf } from "../base/errors.js";
+import { explainSystemError } from "../base/system-errors.js";
 import { isLater, registerCommands } from "./commands.js";
 import { notInThisVersion } from "./values.js";
 
@@ -36,10 +37,11 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     if (isLater(args[0])) throw notInThisVersion(`sluice ${args[0]}`);
     await buildProgram().parseAsync(normaliseArguments(args), { from: "user" });
     return typeof process.exitCode === "number" ? process.exitCode : 0;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.usage;
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : EXIT_CODES.usage;
+    const error = isSluiceError(thrown) ? thrown : (explainSystemError(thrown) ?? thrown);
     const debug = args.includes("--debug");
-    const text = debug && error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+    const text = debug && thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(error);
     process.stderr.write(`sluice: ${text}\n`);
     if (isSluiceError(error)) return error.exitCode;
     if (!debug) process.stderr.write("sluice: this is a bug; run again with --debug for the stack trace\n");

@@ -1,25 +1,32 @@
 // `sluice quickstart`: the main job in one go on what ships with the project. Four workers, one of them killed and started
-// again, and the proof that every sample is there once.
+// again, and the proof that every sample is there once. Started again after an interruption it goes on; a folder that is not
+// its own it leaves alone.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, rm, stat } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { entryPoint } from "../base/entry.js";
-import { EXIT_CODES, SluiceError } from "../base/errors.js";
+import { type ErrorKind, EXIT_CODES, SluiceError, systemCode } from "../base/errors.js";
+import { streamsFileSchema } from "../data/dataset.js";
 import { splitDataset } from "../data/split.js";
 import { openRunForReading } from "../read/open-run.js";
-import { isBroken, verifyRun } from "../read/verify.js";
+import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
+import { preempted } from "../run/extract.js";
+import { Preemption } from "../run/preemption.js";
 import { FileStore } from "../store/file.js";
-import { formatBytes, formatCount, paint } from "./render.js";
+import { makeFolders } from "../store/file-system.js";
+import { formatBar, ProgressLine, paint } from "./render.js";
 import { BUNDLED_TASKS } from "./streams.js";
 import { describeReport } from "./verify.js";
+import { startWorker, type WorkerProcess } from "./worker-process.js";
 
 const WORKERS = 4;
 const MODEL = fileURLToPath(new URL("../../assets/model", import.meta.url));
+/** Shards that are committed before a worker is killed: all four are in the middle of their streams then. */
+const SHARDS_BEFORE_KILL = 6;
+const LOOK_EVERY_MS = 200;
 
 /** Adds the command. */
 export function registerQuickstart(program: Command): void {
@@ -30,112 +37,199 @@ export function registerQuickstart(program: Command): void {
     )
     .option("--output <folder>", "where the run goes (default: ./sluice-quickstart)")
     .option("--json", "print the report of verify as JSON")
-    .addHelpText("after", "\nExample:\n  sluice quickstart --output /tmp/first-run")
+    .addHelpText(
+      "after",
+      "\nExample:\n  sluice quickstart --output /tmp/first-run\n\nInterrupted, the same command goes on where it stopped.",
+    )
     .action(async (flags: { output?: string; json?: boolean }) => {
       const folder = flags.output ?? "sluice-quickstart";
-      const say = (text: string) => process[flags.json ? "stderr" : "stdout"].write(`${text}\n`);
-      const report = await runQuickstart(folder, say);
-      process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
-      const run = join(folder, "run");
-      say(
-        `\nTry next:\n  npx sluice inspect ${run}\n  npx sluice export ${run} --to npy --layers -1\n  npx sluice extract --model YOUR_MODEL --dataset YOUR.jsonl --output my-run`,
-      );
-      if (isBroken(report) || !report.complete) process.exitCode = EXIT_CODES.data;
+      const preemption = new Preemption();
+      preemption.listen();
+      try {
+        const say = (text: string) => process[flags.json ? "stderr" : "stdout"].write(`${text}\n`);
+        const report = await new Quickstart(folder, say, preemption).run();
+        process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
+        if (isBroken(report) || !report.complete) process.exitCode = EXIT_CODES.data;
+        else say(suggestNext(join(folder, "run")));
+      } catch (error) {
+        throw preemption.stopping.aborted ? preempted(preemption) : error;
+      } finally {
+        preemption.dispose();
+      }
     });
 }
 
-async function runQuickstart(folder: string, say: (text: string) => void) {
-  const started = performance.now();
-  const streams = join(folder, "streams");
-  const output = join(folder, "run");
-  if (await stat(join(output, "index.json")).catch(() => null)) {
-    say(`${output} is there already and complete; remove ${folder} to start afresh`);
+function suggestNext(run: string): string {
+  return [
+    "\nTry next:",
+    `  npx sluice inspect ${run}`,
+    `  npx sluice export ${run} --to npy --layers -1`,
+    "  npx sluice extract --model YOUR_MODEL --dataset YOUR.jsonl --output my-run",
+  ].join("\n");
+}
+
+class Quickstart {
+  readonly #folder: string;
+  readonly #streams: string;
+  readonly #store: FileStore;
+  readonly #output: string;
+  readonly #say: (text: string) => void;
+  readonly #preemption: Preemption;
+
+  constructor(folder: string, say: (text: string) => void, preemption: Preemption) {
+    this.#folder = folder;
+    this.#streams = join(folder, "streams");
+    this.#output = join(folder, "run");
+    this.#store = new FileStore(this.#output);
+    this.#say = say;
+    this.#preemption = preemption;
   }
-  await mkdir(folder, { recursive: true });
-  if (!(await stat(join(streams, "streams.json")).catch(() => null))) {
-    await rm(streams, { recursive: true, force: true });
-    const split = await splitDataset({
+
+  async run(): Promise<VerifyReport> {
+    const started = performance.now();
+    await this.#prepareStreams();
+    if ((await this.#store.head("index.json")) !== null) {
+      this.#say(`The run in ${this.#output} is complete already. (Remove ${this.#folder} to see it made.)`);
+    } else {
+      await this.#work();
+    }
+    const seconds = (performance.now() - started) / 1000;
+    this.#say(`${paint("Done", "bold")} in ${seconds.toFixed(1)} s. Verify, reading every byte:`);
+    const readable = await openRunForReading(this.#store);
+    return verifyRun(readable, { deep: true, signal: this.#preemption.stopping });
+  }
+
+  async #prepareStreams(): Promise<void> {
+    await makeFolders(this.#folder);
+    if (await this.#hasStreams()) return;
+    const { records } = await splitDataset({
       dataset: BUNDLED_TASKS,
       streams: WORKERS,
-      folder: streams,
+      folder: this.#streams,
       maxSamples: undefined,
       shuffleSeed: undefined,
+      signal: this.#preemption.stopping,
     });
-    say(`Split the ${split.records} ARC tasks into ${WORKERS} streams.`);
+    this.#say(`Split the ${records} ARC tasks into ${WORKERS} streams in ${this.#streams}.`);
   }
-  const threads = Math.max(1, Math.floor(availableParallelism() / WORKERS));
-  const start = (id: number) => startWorker(id, threads, streams, output);
-  say(
-    `Four workers extract the residual stream of every layer, ${threads} thread(s) each, into ${relative(".", output) || "."}:`,
-  );
-  const workers = Array.from({ length: WORKERS }, (_, id) => start(id));
-  const victim = await waitForWork(output, workers[1]);
-  if (victim) {
-    victim.child.kill("SIGKILL");
-    await victim.ended;
-    say(`  worker 1 was killed (SIGKILL) after ${victim.shards} shards were committed, and is started again`);
-    workers[1] = start(1);
-  }
-  for (const [id, worker] of workers.entries()) {
-    const code = await worker.ended;
-    if (code !== 0)
-      throw new SluiceError("bug", `worker ${id} ended with exit code ${code}`, {
-        found: worker.output().trim(),
+
+  /** Whether the streams are there, whole. @throws SluiceError `config` where the folder holds anything that is not ours. */
+  async #hasStreams(): Promise<boolean> {
+    const refuse = (found: string) =>
+      new SluiceError("config", `${this.#streams} is not of a quickstart`, {
+        found,
+        fix: "Name another --output.",
       });
-    say(`  worker ${id}: ${worker.output().trim().split("\n").at(-1)}`);
-  }
-  const readable = await openRunForReading(new FileStore(output));
-  const report = await verifyRun(readable, { deep: true });
-  const seconds = (performance.now() - started) / 1000;
-  say(
-    `${paint("Done", "bold")} in ${seconds.toFixed(1)} s: ${formatCount(report.tokens / seconds)} tokens/s, ${formatBytes(report.bytes)} of activations. Verify, reading every byte:`,
-  );
-  return report;
-}
-
-interface WorkerProcess {
-  readonly child: ChildProcess;
-  readonly ended: Promise<number | null>;
-  readonly output: () => string;
-}
-
-function startWorker(id: number, threads: number, dataset: string, output: string): WorkerProcess {
-  const flags = {
-    "--model": MODEL,
-    "--dataset": dataset,
-    "--output": output,
-    "--worker-id": String(id),
-    "--prompt": "arc",
-    "--max-seq-length": "4096",
-    "--samples-per-shard": "10",
-    "--threads": String(threads),
-    "--lease-seconds": "5",
-  };
-  const program = fileURLToPath(entryPoint(import.meta.url, "./sluice.js"));
-  const child = spawn(process.execPath, [program, "extract", ...Object.entries(flags).flat()], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, NO_COLOR: "1" },
-  });
-  let text = "";
-  for (const stream of [child.stderr, child.stdout])
-    stream?.setEncoding("utf8").on("data", (part: string) => {
-      text = (text + part).slice(-10_000);
+    const names = await readdir(this.#streams).catch((error: unknown): string[] => {
+      if (systemCode(error) === "ENOENT") return [];
+      throw systemCode(error) === "ENOTDIR" ? refuse("a file") : error;
     });
-  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
-  return { child, ended, output: () => text };
+    const foreign = names.find((name) => !/^stream(_\d{3}\.jsonl|s\.json)(\.tmp)?$/.test(name));
+    if (foreign !== undefined) throw refuse(foreign);
+    if (!names.includes("streams.json")) return false;
+    const text = await readFile(join(this.#streams, "streams.json"), "utf8");
+    const parsed = streamsFileSchema.safeParse(JSON.parse(text));
+    if (!parsed.success || parsed.data.num_streams !== WORKERS || parsed.data.dataset !== "tasks.jsonl")
+      throw refuse("streams of another dataset");
+    return true;
+  }
+
+  /** Four workers until the run is complete, one of them killed on the way. */
+  async #work(): Promise<void> {
+    const threads = Math.max(1, Math.floor(availableParallelism() / WORKERS));
+    let state = await this.#look();
+    const before = state.committed;
+    if (before > 0) this.#say(`Going on with the run in ${this.#output}: ${describeShards(state)}.`);
+    this.#say(
+      `Four workers (${threads} thread${threads === 1 ? "" : "s"} each) extract the residual stream of every layer into ${this.#output}:`,
+    );
+    const start = (id: number) => this.#start(id, threads);
+    const workers = Array.from({ length: WORKERS }, (_, id) => start(id));
+    this.#passOnSignals(workers);
+    const line = new ProgressLine(
+      () => `  ${formatBar(state.committed / Math.max(1, state.total))} ${describeShards(state)}`,
+    );
+    try {
+      const ended = () => workers.every(({ child }) => child.exitCode !== null || child.signalCode !== null);
+      let victim: WorkerProcess | undefined = workers[1];
+      while (!ended()) {
+        await sleep(LOOK_EVERY_MS);
+        state = await this.#look();
+        if (victim?.child.exitCode !== null || this.#preemption.stopping.aborted) victim = undefined;
+        if (!victim || state.committed < before + SHARDS_BEFORE_KILL) continue;
+        victim.child.kill("SIGKILL");
+        await victim.ended;
+        victim = undefined;
+        line.print(`  worker 1 was killed (SIGKILL) at ${describeShards(state)}, and is started again`);
+        workers[1] = start(1);
+      }
+    } finally {
+      line.stop();
+    }
+    await this.#report(workers);
+  }
+
+  #start(id: number, threads: number): WorkerProcess {
+    return startWorker({
+      "--model": MODEL,
+      "--dataset": this.#streams,
+      "--output": this.#output,
+      "--worker-id": String(id),
+      "--prompt": "arc",
+      "--max-seq-length": "4096",
+      "--samples-per-shard": "10",
+      "--threads": String(threads),
+      "--lease-seconds": "5",
+    });
+  }
+
+  /** How far the run is; nothing of nothing before it exists. */
+  async #look(): Promise<RunState> {
+    if ((await this.#store.head("run.json")) === null) return { committed: 0, total: 0 };
+    const { log } = await openRunForReading(this.#store);
+    const units = [...log.units()];
+    return { committed: units.filter((unit) => log.seems(unit)).length, total: units.length };
+  }
+
+  /** A signal to this process alone reaches the workers too; a second one, or the end of the grace, ends them at once. */
+  #passOnSignals(workers: readonly WorkerProcess[]): void {
+    const { stopping, now } = this.#preemption;
+    const send = (signal: NodeJS.Signals) => {
+      for (const { child } of workers) child.kill(signal);
+    };
+    stopping.addEventListener("abort", () => send("SIGTERM"), { once: true });
+    now.addEventListener("abort", () => send("SIGKILL"), { once: true });
+  }
+
+  /** What each worker did. @throws SluiceError of the kind of a worker that failed, where the run is not complete. */
+  async #report(workers: readonly WorkerProcess[]): Promise<void> {
+    const codes = await Promise.all(workers.map(({ ended }) => ended));
+    this.#preemption.stopping.throwIfAborted();
+    const state = await this.#look();
+    if (state.total > 0 && state.committed === state.total) {
+      for (const [id, { lastLine }] of workers.entries()) {
+        const end = codes[id] === 0 ? "" : ` (${codes[id] === null ? "killed" : `exit code ${codes[id]}`})`;
+        this.#say(`  worker ${id}${end}: ${lastLine()}`);
+      }
+      return;
+    }
+    const failed = codes.findIndex((code) => code !== 0);
+    const kinds = Object.keys(EXIT_CODES) as ErrorKind[];
+    const kind = kinds.find((k) => EXIT_CODES[k] === codes[failed]) ?? "preempted";
+    const said = workers[failed]?.lastLine() ?? "";
+    throw new SluiceError(
+      kind,
+      `the workers ended at ${describeShards(state)}. Worker ${failed} said: ${said}`,
+      kind === "preempted" ? { fix: "Start the same command again." } : {},
+    );
+  }
 }
 
-/** Waits until shards are being committed and the worker is in the middle of its stream; null where it ended before. */
-async function waitForWork(
-  output: string,
-  worker: WorkerProcess | undefined,
-): Promise<(WorkerProcess & { shards: number }) | null> {
-  const store = new FileStore(output);
-  while (worker && worker.child.exitCode === null) {
-    let shards = 0;
-    for await (const { name } of store.list("tpu_")) if (/shard_\d+\.json$/.test(name)) shards += 1;
-    if (shards >= 6) return { ...worker, shards };
-    await sleep(100);
-  }
-  return null;
+interface RunState {
+  readonly committed: number;
+  readonly total: number;
+}
+
+function describeShards({ committed, total }: RunState): string {
+  return total === 0 ? "no shards yet" : `${committed} of ${total} shards`;
 }

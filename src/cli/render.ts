@@ -1,18 +1,6 @@
 // Numbers, tables and progress lines for people. A terminal gets a bar that is drawn again in place; anything else gets
 // plain lines. Colours only on a terminal, and never with NO_COLOR.
 
-/** 12.3 GB, 45.6 MB, 789 B: MB and GB are 10^6 and 10^9 bytes. */
-export function formatBytes(bytes: number): string {
-  const steps: readonly [number, string][] = [
-    [1e12, "TB"],
-    [1e9, "GB"],
-    [1e6, "MB"],
-    [1e3, "kB"],
-  ];
-  for (const [size, unit] of steps) if (bytes >= size) return `${(bytes / size).toPrecision(3)} ${unit}`;
-  return `${bytes} B`;
-}
-
 /** 1,234,567 */
 export function formatCount(n: number): string {
   return Math.round(n).toLocaleString("en-US");
@@ -67,6 +55,7 @@ export class ProgressLine {
   readonly #timer: NodeJS.Timeout;
   #drawn = false;
 
+  /** @param describe an empty text is not drawn. */
   constructor(describe: () => string, stream: NodeJS.WriteStream = process.stderr) {
     this.#stream = stream;
     this.#describe = describe;
@@ -89,12 +78,16 @@ export class ProgressLine {
   }
 
   #draw(): void {
-    if (!this.#stream.isTTY) {
-      this.#stream.write(`${this.#describe()}\n`);
+    const text = this.#describe();
+    if (text === "") {
+      this.#erase();
       return;
     }
-    const text = this.#describe().slice(0, Math.max(20, (this.#stream.columns ?? 80) - 1));
-    this.#stream.write(`\r\u001b[K${text}`);
+    if (!this.#stream.isTTY) {
+      this.#stream.write(`${text}\n`);
+      return;
+    }
+    this.#stream.write(`\r\u001b[K${text.slice(0, Math.max(20, (this.#stream.columns || 80) - 1))}`);
     this.#drawn = true;
   }
 

@@ -1,10 +1,11 @@
 // `sluice status`: how far a run is, and who works on it.
 
 import type { Command } from "commander";
+import { formatBytes } from "../base/format-bytes.js";
 import { openRunForReading } from "../read/open-run.js";
 import { type RunStatus, readStatus } from "../read/status.js";
 import { openStore } from "../store/stores.js";
-import { formatBytes, formatCount, formatSeconds, formatTable } from "./render.js";
+import { formatCount, formatSeconds, formatTable } from "./render.js";
 
 /** Adds the command. */
 export function registerStatus(program: Command): void {
@@ -14,7 +15,11 @@ export function registerStatus(program: Command): void {
     .option("--json", "print one JSON document")
     .addHelpText("after", "\nExample:\n  sluice status ./run")
     .action(async (run: string, flags: { json?: boolean }) => {
-      const status = await readStatus(await openRunForReading(openStore(run)));
+      const status = await readStatus(await openRunForReading(openStore(run)), (workers, seconds) => {
+        process.stderr.write(
+          `sluice: listening ${Math.ceil(seconds)} s for ${workers} workers that seem silent\n`,
+        );
+      });
       process.stdout.write(flags.json ? `${JSON.stringify(status)}\n` : `${describe(status)}\n`);
     });
 }
@@ -26,7 +31,7 @@ function describe(s: RunStatus): string {
   const rows = s.workers.map((w) => [
     String(w.worker_id),
     `${w.host}:${w.pid}`,
-    w.status,
+    w.lost ?? w.status,
     w.unit ?? "",
     w.shards,
     w.samples,

@@ -2,10 +2,12 @@
 
 import type { Command } from "commander";
 import { EXIT_CODES } from "../base/errors.js";
+import { formatBytes } from "../base/format-bytes.js";
 import { openRunForReading } from "../read/open-run.js";
 import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
+import type { DatasetDifference } from "../run/compare-dataset.js";
 import { openStore } from "../store/stores.js";
-import { formatBytes, formatCount, ProgressLine, paint } from "./render.js";
+import { formatCount, ProgressLine, paint } from "./render.js";
 
 /** Adds the command. */
 export function registerVerify(program: Command): void {
@@ -13,20 +15,25 @@ export function registerVerify(program: Command): void {
     .command("verify <run>")
     .description("prove that every sample is there exactly once, and that every size and checksum holds")
     .option("--deep", "read every byte")
+    .option("--dataset <path>", "compare the records with this dataset, too")
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice verify ./run --deep\n\nExit code 65 where anything is doubled, corrupt or foreign, or missing of a run that says it is complete.",
+      "\nExample:\n  sluice verify ./run --deep --dataset prompts.jsonl\n\nExit code 65 where anything is doubled, corrupt, foreign or of another dataset, or missing of a run that says it is complete.",
     )
-    .action(async (run: string, flags: { deep?: boolean; json?: boolean }) => {
+    .action(async (run: string, flags: { deep?: boolean; dataset?: string; json?: boolean }) => {
       const readable = await openRunForReading(openStore(run));
-      let looked = 0;
-      const line = new ProgressLine(() => `${formatCount(looked)} shards verified`);
+      let state = "verifying";
+      const line = new ProgressLine(() => state);
       try {
         const report = await verifyRun(readable, {
           deep: flags.deep === true,
+          ...(flags.dataset === undefined ? {} : { dataset: flags.dataset }),
           onProgress: (done) => {
-            looked = done;
+            state = `${formatCount(done)} shards verified`;
+          },
+          onDataset: (bytes, total) => {
+            state = `${formatBytes(bytes)} of ${formatBytes(total)} of the dataset read`;
           },
         });
         line.stop();
@@ -36,6 +43,12 @@ export function registerVerify(program: Command): void {
         line.stop();
       }
     });
+}
+
+function describeDifference({ unit, stream, records, reason }: DatasetDifference): string {
+  const where = stream === null ? "" : unit === null ? `stream ${stream}: ` : `${unit}, `;
+  const which = records && unit ? `records ${records[0]} to ${records[1] - 1} of stream ${stream}: ` : "";
+  return `${where}${which}${reason}`;
 }
 
 /** The report for people. */
@@ -54,6 +67,8 @@ export function describeReport(r: VerifyReport): string {
     if (items.length > 0)
       lines.push(`  ${title}: ${items.length}`, ...items.slice(0, 10).map((item) => `    ${item}`));
   };
+  if (r.dataset?.differences.length === 0) lines.push(`  the records are those of ${r.dataset.path}`);
+  list(`differs from ${r.dataset?.path}`, (r.dataset?.differences ?? []).map(describeDifference));
   list("missing shards", r.missing);
   list("doubled samples", r.duplicated);
   list(

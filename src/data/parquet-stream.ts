@@ -90,7 +90,7 @@ export class ParquetStream implements RecordStream {
       for (const piece of rowsOf(files, from, end)) {
         const { file } = await this.#open(piece.file.path);
         for (const raw of await file.read(piece.group, piece.from, piece.to))
-          samples.push({ raw, weight: 1 });
+          samples.push({ raw, weight: 1, bytes: bytes / rows });
       }
     }
     return samples;

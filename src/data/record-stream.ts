@@ -29,6 +29,8 @@ export interface UnitRecords {
 export interface SampledRecord {
   readonly raw: RawRecord;
   readonly weight: number;
+  /** What it takes of the dataset's bytes. */
+  readonly bytes: number;
 }
 
 /** A stream, opened. */

@@ -2,10 +2,11 @@
 // to stream i mod N. The folder exists when `streams.json` does: it is written last.
 
 import { createHash, type Hash } from "node:crypto";
-import { type FileHandle, mkdir, open, readFile, rename } from "node:fs/promises";
+import { type FileHandle, open, readFile, rename } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { SluiceError } from "../base/errors.js";
 import { randomNumbers, shuffled } from "../base/random.js";
+import { makeFolders } from "../store/file-system.js";
 import { type StreamsFile, streamFileName } from "./dataset.js";
 import { readEveryRecord } from "./every-record.js";
 
@@ -32,7 +33,7 @@ export interface SplitOptions {
 export async function splitDataset(options: SplitOptions): Promise<StreamsFile> {
   const { folder, signal } = options;
   await refuseTaken(folder);
-  await mkdir(folder, { recursive: true });
+  await makeFolders(folder);
   const writers = await Promise.all(
     Array.from({ length: options.streams }, (_, s) => StreamWriter.open(join(folder, streamFileName(s)))),
   );

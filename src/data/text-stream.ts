@@ -157,7 +157,7 @@ export class TextStream implements RecordStream {
   /** The line at the offset. A long one is met more often than a short one; its weight, one over its length, makes up for that. */
   async #recordAround(file: FileHandle, offset: number, size: number): Promise<SampledRecord | null> {
     const line = await recordAt(file, offset, size);
-    return line && { raw: this.#format.parse(line, null), weight: 1 / line.length };
+    return line && { raw: this.#format.parse(line, null), weight: 1 / line.length, bytes: line.length };
   }
 
   /**
@@ -179,7 +179,12 @@ export class TextStream implements RecordStream {
         .map((way) => this.#soundRows(way, isAtStart ? 0 : 1, header))
         .filter(({ sound }) => sound.length > 0)
         .sort((a, b) => a.unsound - b.unsound || b.sound.length - a.sound.length);
-      if (best?.sound[0]) return { raw: this.#format.parse(best.sound[0], header.bytes), weight: 1 };
+      if (best?.sound[0])
+        return {
+          raw: this.#format.parse(best.sound[0], header.bytes),
+          weight: 1,
+          bytes: best.sound[0].length,
+        };
       if (offset + piece.length >= size || reach > PIECE_BYTES) return null;
     }
   }

@@ -1,13 +1,13 @@
-// Text to token ids, by the model folder's own tokenizer.json. Token ids are those of Hugging Face's `tokenizers`; golden
+// Text to token ids, by the model's own tokenizer: tokenizer.json of a folder, or what a GGUF file holds. Token ids are those of Hugging Face's `tokenizers`; golden
 // tests hold the library to it.
 
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readFile, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
-import { messageOf, SluiceError, systemCode } from "../base/errors.js";
-import { ChatTemplate } from "./chat-template.js";
+import { isSluiceError, messageOf, SluiceError, systemCode } from "../base/errors.js";
+import { readGgufTokenizer, readGgufTokens, type TokenizerFiles } from "./gguf-tokenizer.js";
 import { type NormalForm, placeTokens, type TokenPlaces } from "./token-places.js";
 
 const tokenizerSchema = z.looseObject({
@@ -25,12 +25,14 @@ const TOKEN_NAMES = [
   "cls_token",
   "mask_token",
 ] as const;
-const namedTemplates = z.array(z.looseObject({ name: z.string(), template: z.string() }));
 const configSchema = z.looseObject({
   ...Object.fromEntries(TOKEN_NAMES.map((name) => [name, tokenSchema])),
   bos_token: tokenSchema,
   eos_token: tokenSchema,
-  chat_template: z.union([z.string(), namedTemplates]).nullish(),
+  chat_template: z
+    .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
+    .nullish()
+    .catch(null),
 });
 const templateFileSchema = z.looseObject({ chat_template: z.string() });
 
@@ -45,67 +47,112 @@ export interface Tokenizer {
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
+  /** The model's own chat template (Jinja): the default one where there are several. */
+  readonly chatTemplate: string | null;
+  /** `bos_token`, `eos_token` and so on, as the template knows them. */
+  readonly namedTokens: Readonly<Record<string, string>>;
+  /** tokenizer.json and tokenizer_config.json, as text, for whoever keeps them with the run. */
+  readonly files: TokenizerFiles;
   /** @throws SluiceError `config` for `always` where the tokenizer names no BOS. */
   encode(text: string, bos: BosRule): number[];
   decode(ids: readonly number[]): string;
   /** Where the tokens of an encoded text lie in it; null where that cannot be told. */
   place(text: string, ids: readonly number[]): TokenPlaces | null;
-  /** The model's chat template; null where it has none. @throws SluiceError `config` where it cannot be read. */
-  chatTemplate(): ChatTemplate | null;
 }
 
-/** Files of a model's folder that hold its tokenizer and chat template. */
-export const TOKENIZER_FILES = [
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "chat_template.jinja",
-  "chat_template.json",
-] as const;
-
-/** The tokenizer of a model's folder, or null where it has none. @throws SluiceError `config` where its files are malformed. */
-export async function openTokenizer(folder: string): Promise<Tokenizer | null> {
-  const [json, configText, jinja, templateJson] = await Promise.all(
-    TOKENIZER_FILES.map((name) => readIfThere(join(folder, name))),
+/**
+ * The tokenizer of a model's folder or GGUF file, or null where it has none. A GGUF file's own tokenizer is taken, whatever
+ * else lies in its folder; only where it is of a kind that is not known, a tokenizer.json beside it is.
+ * @throws SluiceError `config` where it is malformed, or of a kind that is not known.
+ */
+export async function openTokenizer(model: string): Promise<Tokenizer | null> {
+  const isFile = await stat(model).then(
+    (facts) => facts.isFile(),
+    () => false,
   );
-  if (typeof json !== "string") return null;
+  if (!isFile) return openFolder(model);
+  let files: TokenizerFiles | null;
   try {
-    // As in transformers, the template's own file goes before the config; the JSON file is the oldest form.
-    const template =
-      jinja ??
-      templateOf(configText ?? "{}") ??
-      (typeof templateJson === "string"
-        ? templateFileSchema.parse(JSON.parse(templateJson)).chat_template
-        : null);
-    return new FolderTokenizer(json, configText ?? "{}", template);
+    files = await readGgufTokenizer(model);
+  } catch (error) {
+    const beside = isSluiceError(error, "config") ? await openFolder(dirname(model)) : null;
+    if (!beside) throw error;
+    refuseOtherVocabulary(beside, await readGgufTokens(model), model);
+    return beside;
+  }
+  return files && parse(files, null, model);
+}
+
+const vocabularySchema = z.looseObject({
+  model: z.looseObject({ vocab: z.record(z.string(), z.number()) }),
+});
+
+/** A tokenizer.json that lies beside a GGUF file by chance would give ids that mean other tokens. */
+function refuseOtherVocabulary(beside: Tokenizer, tokens: readonly string[], model: string): void {
+  const parsed = vocabularySchema.safeParse(JSON.parse(beside.files.json));
+  const vocab = Object.entries(parsed.success ? parsed.data.model.vocab : {});
+  const other = vocab.find(([token, id]) => tokens[id] !== token);
+  if (parsed.success && !other) return;
+  throw new SluiceError("config", `the tokenizer.json beside ${model} is of another vocabulary`, {
+    found: other ? `${other[0]} with id ${other[1]}` : "a vocabulary that is no table of ids",
+    expected: other ? `${tokens[other[1]] ?? "no such id"}, as in the file` : "a BPE vocabulary",
+    fix: "Put the original model's tokenizer.json there.",
+  });
+}
+
+async function openFolder(folder: string): Promise<Tokenizer | null> {
+  const json = await readIfThere(join(folder, "tokenizer.json"));
+  if (json === null) return null;
+  const config = (await readIfThere(join(folder, "tokenizer_config.json"))) ?? "{}";
+  const jinja = await readIfThere(join(folder, "chat_template.jinja"));
+  return parse({ json, config }, jinja, folder, await readIfThere(join(folder, "chat_template.json")));
+}
+
+/** @param template goes before the config's own, as in transformers. @param oldTemplate the form before both. */
+function parse(
+  files: TokenizerFiles,
+  template: string | null,
+  where: string,
+  oldTemplate: string | null = null,
+): Tokenizer {
+  try {
+    const old = oldTemplate === null ? null : templateFileSchema.parse(JSON.parse(oldTemplate)).chat_template;
+    return new ModelTokenizer(files, template, old);
   } catch (cause) {
-    throw new SluiceError("config", `the tokenizer at ${folder} cannot be read`, {
-      found: cause instanceof Error ? cause.message : String(cause),
+    throw new SluiceError("config", `the tokenizer at ${where} cannot be read`, {
+      found: messageOf(cause),
       fix: "Download tokenizer.json and tokenizer_config.json again.",
       cause,
     });
   }
 }
 
-class FolderTokenizer implements Tokenizer {
+class ModelTokenizer implements Tokenizer {
   readonly sha256: string;
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
+  readonly chatTemplate: string | null;
+  readonly namedTokens: Readonly<Record<string, string>>;
+  readonly files: TokenizerFiles;
   readonly #inner: HuggingFaceTokenizer;
-  readonly #template: string | null;
-  readonly #names: Readonly<Record<string, string>>;
   readonly #added: ReadonlySet<number>;
   readonly #isByteLevel: boolean;
   readonly #form: NormalForm | null;
 
-  constructor(json: string, configText: string, template: string | null) {
-    const raw: object = JSON.parse(json);
-    const config: object = JSON.parse(configText);
+  constructor(files: TokenizerFiles, template: string | null, oldTemplate: string | null) {
+    const raw: object = JSON.parse(files.json);
+    const config: object = JSON.parse(files.config);
     const { added_tokens } = tokenizerSchema.parse(raw);
     const parsed = configSchema.parse(config);
-    const { bos_token, eos_token } = parsed;
-    this.#inner = new HuggingFaceTokenizer(spellOutByteLevel(raw), config);
-    this.sha256 = createHash("sha256").update(json).update("\0").update(configText).digest("hex");
+    const { bos_token, eos_token, chat_template } = parsed;
+    this.#inner = new HuggingFaceTokenizer(spellOut(raw), config);
+    this.files = files;
+    this.sha256 = createHash("sha256").update(files.json).update("\0").update(files.config).digest("hex");
+    const named = Array.isArray(chat_template)
+      ? chat_template.find(({ name }) => name === "default")?.template
+      : chat_template;
+    this.chatTemplate = template ?? named ?? oldTemplate;
     this.specialIds = added_tokens
       .filter((t) => t.special)
       .map((t) => t.id)
@@ -113,9 +160,8 @@ class FolderTokenizer implements Tokenizer {
     this.bosId = this.#idOf(bos_token);
     const eos = this.#idOf(eos_token);
     this.eosIds = eos === null ? [] : [eos];
-    this.#template = template;
     const names = TOKEN_NAMES.map((name) => [name, contentOf(tokenSchema.parse(parsed[name]))]);
-    this.#names = Object.fromEntries(names.filter(([, content]) => content !== undefined));
+    this.namedTokens = Object.fromEntries(names.filter(([, content]) => content !== undefined));
     this.#added = new Set(added_tokens.map((t) => t.id));
     const types = typesIn(raw);
     this.#isByteLevel = types.has("ByteLevel");
@@ -144,19 +190,6 @@ class FolderTokenizer implements Tokenizer {
     }
     // Sentencepiece has one sign for a space and for the sign itself.
     return placeTokens(this.#isByteLevel ? text : text.replaceAll(SPACE_SIGN, " "), bytes, this.#form);
-  }
-
-  chatTemplate(): ChatTemplate | null {
-    if (this.#template === null) return null;
-    try {
-      return new ChatTemplate(this.#template, this.#names);
-    } catch (cause) {
-      throw new SluiceError("config", "the model's chat template cannot be read", {
-        found: messageOf(cause),
-        fix: "Check chat_template.jinja, or chat_template in tokenizer_config.json.",
-        cause,
-      });
-    }
   }
 
   #bytesOf(token: string): Uint8Array {
@@ -189,13 +222,6 @@ function contentOf(token: z.infer<typeof tokenSchema>): string | undefined {
   return typeof token === "string" ? token : token?.content;
 }
 
-/** The template in tokenizer_config.json: a text, or a list by name whose `default` is meant. */
-function templateOf(configText: string): string | null {
-  const { chat_template: template } = configSchema.parse(JSON.parse(configText));
-  if (typeof template === "string") return template;
-  return template?.find(({ name }) => name === "default")?.template ?? null;
-}
-
 /** The `type` of every part of a tokenizer but its model. */
 function typesIn(tokenizer: object): ReadonlySet<string> {
   const types = new Set<string>();
@@ -211,24 +237,40 @@ function typesIn(tokenizer: object): ReadonlySet<string> {
 
 /** The pattern inside tokenizers' ByteLevel (pre_tokenizers/byte_level.rs). */
 const BYTE_LEVEL = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const preSchema = z.looseObject({ type: z.string() });
 const byteLevelSchema = z.looseObject({
-  pre_tokenizer: z.looseObject({
-    type: z.literal("ByteLevel"),
-    add_prefix_space: z.literal(false),
-    use_regex: z.boolean().default(true),
-  }),
+  type: z.literal("ByteLevel"),
+  add_prefix_space: z.literal(false),
+  use_regex: z.boolean().default(true),
 });
+const digitsSchema = z.looseObject({ type: z.literal("Digits"), individual_digits: z.literal(true) });
+const sequenceSchema = z.looseObject({ type: z.literal("Sequence"), pretokenizers: z.array(preSchema) });
+const spelledSchema = z.looseObject({ pre_tokenizer: preSchema });
 
 /**
- * JavaScript's \s has U+FEFF, which Rust's has not. The library translates the patterns of a Split, but not the one inside
- * ByteLevel: so that one is spelt out as a Split.
+ * JavaScript's \s has U+FEFF, which Rust's has not, and its \d has fewer digits. The library translates the patterns of a
+ * Split, but not those inside ByteLevel and Digits: so these are spelt out as a Split.
  */
-function spellOutByteLevel(raw: object): object {
-  const parsed = byteLevelSchema.safeParse(raw);
-  if (!parsed.success || !parsed.data.pre_tokenizer.use_regex) return raw;
-  const split = { type: "Split", pattern: { Regex: BYTE_LEVEL }, behavior: "Isolated", invert: false };
-  const pretokenizers = [split, { ...parsed.data.pre_tokenizer, use_regex: false }];
-  return { ...raw, pre_tokenizer: { type: "Sequence", pretokenizers } };
+function spellOut(raw: object): object {
+  const parsed = spelledSchema.safeParse(raw);
+  if (!parsed.success) return raw;
+  const { pre_tokenizer: pre } = parsed.data;
+  const sequence = sequenceSchema.safeParse(pre);
+  const parts = (sequence.success ? sequence.data.pretokenizers : [pre]).flatMap(spellOutPart);
+  return { ...raw, pre_tokenizer: { type: "Sequence", pretokenizers: parts } };
+}
+
+function spellOutPart(part: object): object[] {
+  const split = (Regex: string) => ({
+    type: "Split",
+    pattern: { Regex },
+    behavior: "Isolated",
+    invert: false,
+  });
+  if (digitsSchema.safeParse(part).success) return [split("\\p{N}")];
+  const byteLevel = byteLevelSchema.safeParse(part);
+  if (!byteLevel.success || !byteLevel.data.use_regex) return [part];
+  return [split(BYTE_LEVEL), { ...byteLevel.data, use_regex: false }];
 }
 
 async function readIfThere(file: string): Promise<string | null> {

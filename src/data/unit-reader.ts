@@ -19,7 +19,7 @@ export interface UnitReaderOptions {
   readonly streams: readonly DatasetStream[];
   readonly tables: readonly UnitTable[];
   readonly samplesPerShard: number;
-  /** The model's folder, for its tokenizer. */
+  /** The model's folder or GGUF file, for its tokenizer. */
   readonly model: string;
   readonly rules: RecordRules;
   /** Unusable records of one unit at most: a number, all, or half of them (never less than 8). */

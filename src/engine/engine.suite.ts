@@ -1,140 +1,92 @@
 // The suite that every engine passes on every family: agreement with PyTorch to 1e-4 of each tensor's maximum. The
 // fixtures were made by transformers (tools/make_model_fixtures.py), never by our own code.
 
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { z } from "zod";
-import { headerLength, parseSafetensorsHeader } from "../base/safetensors-header.js";
-import { parseHooks } from "../model/hooks.js";
-import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
-import type { Engine, LoadedModel, TokenBatch } from "./engine.js";
+import { type HookPoint, hookPoints } from "../model/hooks.js";
+import { buildGraph, openModel } from "../model/model.js";
+import type { Engine, LoadedModel } from "./engine.js";
+import { identitiesOf } from "./hook-identities.suite.js";
+import {
+  batchOf,
+  errorsOf,
+  FIXTURES,
+  graphOf,
+  loadAll,
+  readFixture,
+  relativeError,
+  runTaps,
+} from "./model-fixtures.suite.js";
 
-const ROOT = fileURLToPath(new URL("../../test/fixtures/models/", import.meta.url));
-export const FIXTURES = readdirSync(ROOT, { withFileTypes: true })
-  .filter((e) => e.isDirectory())
-  .map((e) => e.name);
-const ALL_HOOKS = "resid_pre,attn_out,resid_mid,mlp_out,resid_post";
-const casesSchema = z.object({
-  cases: z.array(z.object({ name: z.string(), samples: z.array(z.array(z.number())) })),
-});
-
-/** One fixture: the checkpoint's folder, PyTorch's tensors and the inputs they belong to. */
-export interface Fixture {
-  readonly folder: string;
-  readonly cases: z.infer<typeof casesSchema>["cases"];
-  readonly expected: ReadonlyMap<string, Float32Array>;
-}
-
-export function readFixture(name: string): Fixture {
-  const folder = join(ROOT, name);
-  const bytes = new Uint8Array(readFileSync(join(folder, "expected.safetensors")));
-  const length = headerLength(bytes, bytes.length, name);
-  const { tensors } = parseSafetensorsHeader(bytes.subarray(8, 8 + length), bytes.length, name);
-  const expected = new Map(
-    tensors.map((t) => [t.name, new Float32Array(bytes.slice(t.start, t.end).buffer)]),
-  );
-  return {
-    folder,
-    expected,
-    cases: casesSchema.parse(JSON.parse(readFileSync(join(folder, "cases.json"), "utf8"))).cases,
-  };
-}
-
-/** Samples padded on the right to the longest, or to more; every row selected. */
-export function batchOf(samples: readonly (readonly number[])[], padTo = 0): TokenBatch {
-  const length = Math.max(padTo, ...samples.map((s) => s.length));
-  const tokens = new Int32Array(samples.length * length);
-  for (const [i, ids] of samples.entries()) tokens.set(ids, i * length);
-  const rows = Int32Array.from(samples.flatMap((ids, i) => ids.map((_, p) => i * length + p)));
-  return {
-    samples: samples.length,
-    length,
-    tokens,
-    lengths: Int32Array.from(samples.map((s) => s.length)),
-    rows,
-  };
-}
-
-/** The taps' values by name, float32. */
-export async function runTaps(model: LoadedModel, batch: TokenBatch): Promise<Map<string, Float32Array>> {
-  const outputs = await model.run(batch);
-  return new Map(outputs.map((o) => [o.name, new Float32Array(Uint8Array.from(o.data).buffer)]));
-}
-
-/** The largest difference over the largest value. */
-export function relativeError(found: Float32Array | undefined, expected: Float32Array): number {
-  if (!found || found.length !== expected.length) return Number.POSITIVE_INFINITY;
-  let difference = 0;
-  let top = 0;
-  for (const [i, e] of expected.entries()) {
-    difference = Math.max(difference, Math.abs((found[i] ?? Number.NaN) - e));
-    top = Math.max(top, Math.abs(e));
-  }
-  return difference / top;
-}
-
-/** Loads all hooks of a checkpoint in float32. */
-export async function loadAll(engine: Engine, checkpoint: Checkpoint): Promise<LoadedModel> {
-  const taps = parseHooks(ALL_HOOKS, "all", checkpoint.shape.layers).map((tap) => tap.name);
-  const graph = buildGraph(checkpoint, { taps, selection: "rows", tapDType: "float32" });
-  return engine.load(graph, checkpoint.weights);
-}
-
-/** The worst error over all tensors of all cases of a fixture. */
-export async function worstError(model: LoadedModel, fixture: Fixture): Promise<number> {
-  let worst = 0;
-  for (const { name, samples } of fixture.cases) {
-    const found = await runTaps(model, batchOf(samples));
-    for (const [hook, all] of found) {
-      const width = all.length / samples.flat().length;
-      let row = 0;
-      for (const [s, ids] of samples.entries()) {
-        const expected = fixture.expected.get(`${name}/${s}/${hook}`);
-        if (expected)
-          worst = Math.max(
-            worst,
-            relativeError(all.subarray(row * width, (row + ids.length) * width), expected),
-          );
-        row += ids.length;
-      }
-    }
-  }
-  return worst;
-}
+export * from "./model-fixtures.suite.js";
 
 /** Runs the shared suite on one engine. */
 export function describeEngine(engine: Engine): void {
   describe.each(FIXTURES)(`${engine.name} on %s`, (name) => {
     const fixture = readFixture(name);
     let model: LoadedModel;
+    let points: HookPoint[];
     beforeAll(async () => {
-      model = await loadAll(engine, await openModel(fixture.folder));
+      const checkpoint = await openModel(fixture.folder);
+      points = hookPoints(checkpoint.shape.build);
+      model = await loadAll(engine, checkpoint);
     });
     afterAll(() => model.close());
 
-    it("agrees with PyTorch: alone, in a batch of unequal lengths, one token, long", async () => {
-      expect(fixture.expected.size).toBeGreaterThan(50);
-      expect(await worstError(model, fixture)).toBeLessThan(1e-4);
+    it("agrees with PyTorch in every hook point: alone, in a batch of unequal lengths, one token, long", async () => {
+      const errors = await errorsOf(model, fixture);
+      const wrong = [...errors].filter(([, error]) => !(error < 1e-4));
+      expect(wrong).toEqual([]);
+      // PyTorch's tensors are there for every hook point; resid_pre of the later blocks is the output of the one before.
+      const compared = points
+        .filter((p) => p.hook !== "resid_pre" || p.layer === 0)
+        .map((p) => `one ${p.name}`);
+      expect(compared.filter((key) => !errors.has(key))).toEqual([]);
     });
 
-    it("holds the identities of the residual stream", async () => {
-      const [one] = fixture.cases;
-      const found = await runTaps(model, batchOf(one?.samples ?? []));
-      const get = (layer: number, hook: string) =>
-        found.get(`blocks.${layer}.hook_${hook}`) ?? new Float32Array();
-      const sum = (a: Float32Array, b: Float32Array) => a.map((v, i) => v + (b[i] ?? Number.NaN));
-      for (const layer of [0, 1]) {
-        expect(get(layer, "resid_pre").length).toBeGreaterThan(0);
-        expect(
-          relativeError(sum(get(layer, "resid_pre"), get(layer, "attn_out")), get(layer, "resid_mid")),
-        ).toBeLessThan(1e-6);
-        expect(
-          relativeError(sum(get(layer, "resid_mid"), get(layer, "mlp_out")), get(layer, "resid_post")),
-        ).toBeLessThan(1e-6);
+    it("holds the identities of the hook points", async () => {
+      const found = await runTaps(model, batchOf(fixture.cases[0]?.samples ?? []));
+      const has = (hook: string) => points.some((p) => p.hook === hook);
+      const get = (layer: number, hook: string) => {
+        const value = found.get(`blocks.${layer}.hook_${hook}`);
+        if (!value) throw new Error(`no ${hook} of block ${layer}`);
+        return value;
+      };
+      const sum = (...parts: Float32Array[]) =>
+        Float32Array.from(parts[0] ?? [], (_, i) =>
+          parts.reduce((total, p) => total + (p[i] ?? Number.NaN), 0),
+        );
+      const layers = 1 + Math.max(...points.map((p) => p.layer ?? 0));
+      expect(layers).toBeGreaterThan(1);
+      for (let l = 0; l < layers; l++) {
+        const [pre, attn, mlp, post] = [
+          get(l, "resid_pre"),
+          get(l, "attn_out"),
+          get(l, "mlp_out"),
+          get(l, "resid_post"),
+        ];
+        expect(pre.length).toBeGreaterThan(0);
+        expect(relativeError(sum(pre, attn, mlp), post)).toBeLessThan(1e-6);
+        if (has("resid_mid")) {
+          expect(relativeError(sum(pre, attn), get(l, "resid_mid"))).toBeLessThan(1e-6);
+          expect(relativeError(sum(get(l, "resid_mid"), mlp), post)).toBeLessThan(1e-6);
+        }
+        if (l > 0) expect(pre).toEqual(get(l - 1, "resid_post"));
       }
-      expect(get(0, "resid_post")).toEqual(get(1, "resid_pre"));
+      const embedded = [found.get("hook_embed"), found.get("hook_pos_embed")].filter((x) => x !== undefined);
+      expect(relativeError(sum(...embedded), get(0, "resid_pre"))).toBeLessThan(1e-6);
+    });
+
+    it("holds what hook points are, computed again from those before them and the checkpoint's parameters", async () => {
+      const ids = fixture.cases[0]?.samples[0] ?? [];
+      const checkpoint = await openModel(fixture.folder);
+      const found = await runTaps(model, batchOf([ids]));
+      const identities = identitiesOf(checkpoint, graphOf(checkpoint), found, [...ids.keys()]);
+      const wrong = identities
+        .map(({ name, found, expected }) => [name, relativeError(found, expected)] as const)
+        .filter(([, error]) => !(error < 1e-5));
+      expect(wrong).toEqual([]);
+      const rotary = points.some((p) => p.hook === "rot_q");
+      expect(identities).toHaveLength(checkpoint.shape.layers * (rotary ? 5 : 3) + 1);
     });
 
     it("gives the same rows whatever else is in the batch, and however long the padding is", async () => {

@@ -5,17 +5,18 @@ import { readFileSync } from "node:fs";
 import { cpus } from "node:os";
 import * as ort from "onnxruntime-node";
 import { SluiceError } from "../base/errors.js";
-import type { Graph } from "../graph/graph.js";
+import { type Graph, weightsOf } from "../graph/graph.js";
 import { type LoweredOnnx, lowerToOnnx } from "../graph/onnx.js";
 import type { Weights } from "../graph/weights.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
+import { storeMadeWeights } from "./made-weights.js";
 
 /** The {@link Engine} on ONNX Runtime. @param threads for the operators of one batch. */
 export function onnxEngine(options: { readonly threads: number }): Engine {
   return {
     name: "onnx",
     async load(graph: Graph, weights: Weights): Promise<LoadedModel> {
-      const lowered = lowerToOnnx(graph, weights);
+      const lowered = lowerToOnnx(graph, storeMadeWeights(weights, weightsOf(graph)));
       try {
         const session = await ort.InferenceSession.create(lowered.model, {
           executionProviders: ["cpu"],

@@ -1,9 +1,9 @@
 // The slow, obvious engine: it interprets the graph one token and one number at a time in float64, from the definitions in
 // graph.ts, and shares no numeric code with the lowerings. What the others compute is tested against it.
 
-import { closeSync, openSync, readSync } from "node:fs";
-import { decodeBfloat16, decodeFloat16, encodeBfloat16 } from "../base/float16.js";
+import { encodeBfloat16 } from "../base/float16.js";
 import type { Graph, GraphNode } from "../graph/graph.js";
+import { readTensor } from "../graph/read-tensor.js";
 import type { Weights } from "../graph/weights.js";
 import type { Engine, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
 
@@ -63,28 +63,29 @@ function compute(
       return at(node.x).map((x) => linear(x, weight, bias, node.width, node.inputMajor));
     }
     case "rmsNorm": {
-      const weight = parameter(node.weight);
-      return at(node.x).map((x) => {
-        const mean = x.reduce((sum, v) => sum + v * v, 0) / x.length;
-        return x.map((v, i) => (v / Math.sqrt(mean + node.epsilon)) * get(weight, i));
-      });
+      const weight = node.weight === null ? null : parameter(node.weight);
+      return at(node.x).map((x) => rmsNorm(x, weight, node));
     }
     case "layerNorm": {
-      const [weight, bias] = [parameter(node.weight), parameter(node.bias)];
+      const weight = node.weight === null ? null : parameter(node.weight);
+      const bias = node.bias === null ? null : parameter(node.bias);
       return at(node.x).map((x) => {
         const mean = x.reduce((sum, v) => sum + v, 0) / x.length;
         const variance = x.reduce((sum, v) => sum + (v - mean) ** 2, 0) / x.length;
-        return x.map(
-          (v, i) => ((v - mean) / Math.sqrt(variance + node.epsilon)) * get(weight, i) + get(bias, i),
-        );
+        return x.map((v, i) => {
+          const normal = (v - mean) / Math.sqrt(variance + node.epsilon);
+          return normal * (weight === null ? 1 : get(weight, i)) + (bias === null ? 0 : get(bias, i));
+        });
       });
     }
     case "rope":
-      return at(node.x).map((x, i) => rotate(x, i % batch.length, node.heads, node.frequencies));
+      return at(node.x).map((x, i) => rotate(x, i % batch.length, node));
     case "attention":
       return attend(node, at(node.q), at(node.k), at(node.v), batch);
     case "slice":
-      return at(node.x).map((x) => x.slice(node.part * node.width, (node.part + 1) * node.width));
+      return at(node.x).map((x) => slice(x, node));
+    case "scale":
+      return at(node.x).map((x) => x.map((v) => v * node.factor));
     case "activation":
       return at(node.x).map((x) => x.map((v) => activate(v, node.kind)));
     case "add":
@@ -112,16 +113,37 @@ function linear(x: Row, weight: Row, bias: Row | null, out: number, inputMajor: 
   return y;
 }
 
-function rotate(x: Row, position: number, heads: number, frequencies: readonly number[]): Row {
+function rmsNorm(x: Row, weight: Row | null, node: GraphNode & { op: "rmsNorm" }): Row {
+  const width = x.length / node.groups;
+  const y = new Float64Array(x.length);
+  for (let start = 0; start < x.length; start += width) {
+    const mean = x.subarray(start, start + width).reduce((sum, v) => sum + v * v, 0) / width;
+    for (let i = 0; i < width; i++) {
+      const gain = weight === null ? 1 : node.offset + get(weight, i);
+      y[start + i] = (get(x, start + i) / Math.sqrt(mean + node.epsilon)) * gain;
+    }
+  }
+  return y;
+}
+
+function slice(x: Row, node: GraphNode & { op: "slice" }): Row {
+  const [whole, part] = [x.length / node.groups, node.width / node.groups];
+  const y = new Float64Array(node.width);
+  for (let g = 0; g < node.groups; g++)
+    for (let i = 0; i < part; i++) y[g * part + i] = get(x, g * whole + node.from + i);
+  return y;
+}
+
+function rotate(x: Row, position: number, node: GraphNode & { op: "rope" }): Row {
   const y = x.slice();
-  const headWidth = x.length / heads;
-  const half = frequencies.length;
-  for (let h = 0; h < heads; h++) {
-    for (const [i, frequency] of frequencies.entries()) {
+  const headWidth = x.length / node.heads;
+  const half = node.frequencies.length;
+  for (let h = 0; h < node.heads; h++) {
+    for (const [i, frequency] of node.frequencies.entries()) {
       const [a, b] = [h * headWidth + i, h * headWidth + i + half];
       const [cos, sin] = [Math.cos(position * frequency), Math.sin(position * frequency)];
-      y[a] = get(x, a) * cos - get(x, b) * sin;
-      y[b] = get(x, b) * cos + get(x, a) * sin;
+      y[a] = (get(x, a) * cos - get(x, b) * sin) * node.amplitude;
+      y[b] = (get(x, b) * cos + get(x, a) * sin) * node.amplitude;
     }
   }
   return y;
@@ -140,11 +162,13 @@ function attend(
     const result = new Float64Array(node.width);
     for (let h = 0; h < node.heads; h++) {
       const kv = Math.floor(h / (node.heads / node.kvHeads)) * headWidth;
+      const first = node.window === null ? start : Math.max(start, row - node.window + 1);
       const scores: number[] = [];
-      for (let past = start; past <= row; past++) {
+      for (let past = first; past <= row; past++) {
         let dot = 0;
         for (let i = 0; i < headWidth; i++) dot += get(query, h * headWidth + i) * get(k[past], kv + i);
-        scores.push(dot * node.scale);
+        const score = dot * node.scale;
+        scores.push(node.softcap === null ? score : node.softcap * Math.tanh(score / node.softcap));
       }
       const top = scores.reduce((a, b) => Math.max(a, b));
       const weights = scores.map((score) => Math.exp(score - top));
@@ -152,7 +176,7 @@ function attend(
       for (const [past, weight] of weights.entries()) {
         for (let i = 0; i < headWidth; i++) {
           result[h * headWidth + i] =
-            get(result, h * headWidth + i) + (weight / total) * get(v[start + past], kv + i);
+            get(result, h * headWidth + i) + (weight / total) * get(v[first + past], kv + i);
         }
       }
     }
@@ -210,23 +234,11 @@ function describe(node: GraphNode & { op: "tap" }, rows: readonly Row[]): TapOut
   };
 }
 
-function readParameter(weights: Weights, name: string): Row {
+/** A parameter's values, whatever dtype it is stored in. @throws Error where there is none of that name. */
+export function readParameter(weights: Weights, name: string): Float64Array {
   const tensor = weights.find(name);
   if (!tensor) throw new Error(`no tensor ${name}`);
-  const bytes = new Uint8Array(tensor.length);
-  const file = openSync(tensor.file, "r");
-  try {
-    for (let done = 0; done < bytes.length; ) {
-      const read = readSync(file, bytes, done, bytes.length - done, tensor.offset + done);
-      if (read === 0) throw new Error(`${tensor.file} ends inside ${name}`);
-      done += read;
-    }
-  } finally {
-    closeSync(file);
-  }
-  if (tensor.dtype === "float32") return Float64Array.from(new Float32Array(bytes.buffer));
-  const patterns = new Uint16Array(bytes.buffer);
-  return Float64Array.from(tensor.dtype === "bfloat16" ? decodeBfloat16(patterns) : decodeFloat16(patterns));
+  return Float64Array.from(readTensor(tensor));
 }
 
 function get(row: Row | undefined, i: number): number {

@@ -21,27 +21,43 @@ export type Op =
       readonly bias: string | null;
       readonly inputMajor: boolean;
     }
-  /** x / sqrt(mean(x^2) + epsilon) * weight (Zhang and Sennrich 2019). */
-  | { readonly op: "rmsNorm"; readonly x: ValueId; readonly weight: string; readonly epsilon: number }
-  /** (x - mean) / sqrt(variance + epsilon) * weight + bias (Ba et al. 2016). */
+  /**
+   * x / sqrt(mean(x^2) + epsilon) * (offset + weight) (Zhang and Sennrich 2019), in each of `groups` equal parts of the features
+   * (the heads, for a q-k norm of one head's width). Gemma's weights are distances from 1: offset 1. Without a weight: the plain
+   * normalised values.
+   */
+  | {
+      readonly op: "rmsNorm";
+      readonly x: ValueId;
+      readonly weight: string | null;
+      readonly epsilon: number;
+      readonly offset: 0 | 1;
+      readonly groups: number;
+    }
+  /** (x - mean) / sqrt(variance + epsilon) * weight + bias (Ba et al. 2016); without the last two where they are null. */
   | {
       readonly op: "layerNorm";
       readonly x: ValueId;
-      readonly weight: string;
-      readonly bias: string;
+      readonly weight: string | null;
+      readonly bias: string | null;
       readonly epsilon: number;
     }
   /**
    * Rotary position embedding (Su et al. 2021) in the half-split layout of Hugging Face: element i of a head is turned with
    * element i + n/2, where n = 2 * frequencies.length is the rotary part of the head (the rest of the head passes through).
+   * The turned part is multiplied by `amplitude` (YaRN; 1 elsewhere).
    */
   | {
       readonly op: "rope";
       readonly x: ValueId;
       readonly heads: number;
       readonly frequencies: readonly number[];
+      readonly amplitude: number;
     }
-  /** Causal softmax attention; each of the `kvHeads` serves heads / kvHeads query heads. */
+  /**
+   * Causal softmax attention; each of the `kvHeads` serves heads / kvHeads query heads. With a `window`, position i sees the
+   * positions i - window + 1 to i. With a `softcap`, a scaled score s becomes softcap * tanh(s / softcap) before the mask (Gemma 2).
+   */
   | {
       readonly op: "attention";
       readonly q: ValueId;
@@ -50,9 +66,16 @@ export type Op =
       readonly heads: number;
       readonly kvHeads: number;
       readonly scale: number;
+      readonly window: number | null;
+      readonly softcap: number | null;
     }
-  /** One of several equal parts of the features (GPT-2 projects q, k and v at once). */
-  | { readonly op: "slice"; readonly x: ValueId; readonly part: number; readonly parts: number }
+  /**
+   * The features [from, from + width / groups) of each of `groups` equal parts (models that project q, k and v at once;
+   * GPT-NeoX does it head by head).
+   */
+  | { readonly op: "slice"; readonly x: ValueId; readonly groups: number; readonly from: number }
+  /** x times a constant. */
+  | { readonly op: "scale"; readonly x: ValueId; readonly factor: number }
   | { readonly op: "activation"; readonly x: ValueId; readonly kind: ActivationKind }
   | { readonly op: "add"; readonly a: ValueId; readonly b: ValueId }
   | { readonly op: "mul"; readonly a: ValueId; readonly b: ValueId }
@@ -102,6 +125,15 @@ export function inputsOf(node: GraphNode): readonly ValueId[] {
     default:
       return [node.x];
   }
+}
+
+/** The names of the parameters that a graph uses. */
+export function weightsOf(graph: Graph): Set<string> {
+  const names = graph.nodes.flatMap((node) => [
+    "weight" in node ? node.weight : null,
+    "bias" in node ? node.bias : null,
+  ]);
+  return new Set(names.filter((name) => name !== null));
 }
 
 /** The memory of a batch by the graph's own arithmetic. */

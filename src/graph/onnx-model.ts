@@ -25,6 +25,9 @@ type Attribute =
   | { readonly text: string }
   | { readonly ints: readonly number[] };
 
+/** A node's attributes by name. */
+export type Attributes = Readonly<Record<string, Attribute>>;
+
 /** The domain of ONNX Runtime's own operators. */
 export const MICROSOFT = "com.microsoft";
 
@@ -39,7 +42,7 @@ export class OnnxModel {
   node(
     op: string,
     inputs: readonly string[],
-    attributes: Readonly<Record<string, Attribute>> = {},
+    attributes: Attributes = {},
     options: { domain?: string; out?: string; outputs?: number } = {},
   ): string {
     const out = options.out ?? `v${this.#nodes.length}`;

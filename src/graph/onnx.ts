@@ -2,13 +2,13 @@
 // ONNX Runtime's GroupQueryAttention. Samples are padded on the right and attention is causal, so that no mask is needed:
 // the rows of padding are garbage, and no row that is given back sees them.
 
-import { basename, dirname } from "node:path";
+import { parse, relative } from "node:path";
 import { SluiceError } from "../base/errors.js";
 import type { Graph, GraphNode, ValueId } from "./graph.js";
-import { MICROSOFT, ONNX_TYPES, OnnxModel } from "./onnx-model.js";
-import type { Weights, WeightTensor } from "./weights.js";
+import { type Attributes, MICROSOFT, ONNX_TYPES, OnnxModel } from "./onnx-model.js";
+import type { StoredTensor, StoredWeights } from "./weights.js";
 
-/** An ONNX model whose weights stay in the checkpoint's files. */
+/** An ONNX model whose weights stay in the files that hold them. */
 export interface LoweredOnnx {
   readonly model: Uint8Array;
   /** The folder that the external data's locations are relative to. */
@@ -17,14 +17,14 @@ export interface LoweredOnnx {
   readonly selection: "rows" | "mean" | "max";
 }
 
-/** Lowers a graph. Outputs are named as the taps; bfloat16 ones leave as uint16. @throws SluiceError `config` where weights lie in several folders. */
-export function lowerToOnnx(graph: Graph, weights: Weights): LoweredOnnx {
+/** Lowers a graph. Outputs are named as the taps; bfloat16 ones leave as uint16. @throws SluiceError `config` where weights lie on several drives. */
+export function lowerToOnnx(graph: Graph, weights: StoredWeights): LoweredOnnx {
   return new Lowering(graph, weights).lower();
 }
 
 class Lowering {
   readonly #graph: Graph;
-  readonly #weights: Weights;
+  readonly #weights: StoredWeights;
   readonly #m = new OnnxModel();
   readonly #values: string[] = [];
   readonly #shared = new Map<string, string>();
@@ -35,7 +35,7 @@ class Lowering {
   readonly #length: string;
   readonly #ids: string;
 
-  constructor(graph: Graph, weights: Weights) {
+  constructor(graph: Graph, weights: StoredWeights) {
     this.#graph = graph;
     this.#weights = weights;
     const m = this.#m;
@@ -48,7 +48,7 @@ class Lowering {
 
   lower(): LoweredOnnx {
     for (const [i, node] of this.#graph.nodes.entries()) this.#values[i] = this.#emit(node);
-    return { model: this.#m.encode(), folder: this.#folder ?? ".", selection: this.#selection };
+    return { model: this.#m.encode(), folder: this.#folder ?? "/", selection: this.#selection };
   }
 
   #emit(node: GraphNode): string {
@@ -71,28 +71,17 @@ class Lowering {
         return m.node("Gemm", inputs, { transB: { int: node.inputMajor ? 0 : 1 } });
       }
       case "rmsNorm":
-        return m.node("SimplifiedLayerNormalization", [at(node.x), this.#weight(node.weight)], {
-          axis: { int: -1 },
-          epsilon: { float: node.epsilon },
-          stash_type: { int: 1 },
-        });
+        return this.#rmsNorm(node, at(node.x));
       case "layerNorm":
-        return m.node(
-          "LayerNormalization",
-          [at(node.x), this.#weight(node.weight), this.#weight(node.bias)],
-          {
-            axis: { int: -1 },
-            epsilon: { float: node.epsilon },
-          },
-        );
+        return this.#layerNorm(node, at(node.x));
       case "rope":
         return this.#rope(node);
       case "attention":
         return this.#attention(node);
-      case "slice": {
-        const from = node.part * node.width;
-        return m.node("Slice", [at(node.x), m.ints(from), m.ints(from + node.width), m.ints(1)]);
-      }
+      case "slice":
+        return this.#slice(node, at(node.x));
+      case "scale":
+        return m.node("Mul", [at(node.x), m.floats(`factor_${node.factor}`, [node.factor])]);
       case "activation":
         return this.#activation(at(node.x), node.kind);
       case "add":
@@ -112,6 +101,53 @@ class Lowering {
     }
   }
 
+  #rmsNorm(node: GraphNode & { op: "rmsNorm" }, x: string): string {
+    const m = this.#m;
+    const width = node.width / node.groups;
+    const parts = node.groups === 1 ? x : this.#flatten(x, width);
+    const normal = m.node("SimplifiedLayerNormalization", [parts, this.#gain(node, width)], {
+      axis: { int: -1 },
+      epsilon: { float: node.epsilon },
+      stash_type: { int: 1 },
+    });
+    return node.groups === 1 ? normal : this.#flatten(normal, node.width);
+  }
+
+  /** What normalised values are multiplied by; a sum of constants is folded when the session is created. */
+  #gain(node: GraphNode & { op: "rmsNorm" }, width: number): string {
+    const { weight, offset } = node;
+    if (weight === null) return this.#ones(width);
+    if (offset === 0) return this.#weight(weight);
+    return this.#once(`gain_${weight}`, () => this.#m.node("Add", [this.#weight(weight), this.#ones(width)]));
+  }
+
+  #layerNorm(node: GraphNode & { op: "layerNorm" }, x: string): string {
+    const inputs = [x, node.weight === null ? this.#ones(node.width) : this.#weight(node.weight)];
+    if (node.bias !== null) inputs.push(this.#weight(node.bias));
+    return this.#m.node("LayerNormalization", inputs, {
+      axis: { int: -1 },
+      epsilon: { float: node.epsilon },
+    });
+  }
+
+  #ones(width: number): string {
+    return this.#m.floats(
+      `ones_${width}`,
+      Array.from({ length: width }, () => 1),
+    );
+  }
+
+  #slice(node: GraphNode & { op: "slice" }, x: string): string {
+    const m = this.#m;
+    const { groups, from, width } = node;
+    const part = width / groups;
+    const whole = (this.#graph.nodes[node.x]?.width ?? 0) / groups;
+    const parts = groups === 1 ? x : m.node("Reshape", [x, m.ints(-1, groups, whole)]);
+    const axis = m.ints(groups === 1 ? 1 : 2);
+    const cut = m.node("Slice", [parts, m.ints(from), m.ints(from + part), axis]);
+    return groups === 1 ? cut : this.#flatten(cut, width);
+  }
+
   #rope(node: GraphNode & { op: "rope" }): string {
     const m = this.#m;
     const rotary = node.frequencies.length * 2;
@@ -122,13 +158,18 @@ class Lowering {
       ]);
       return m.node("Mul", [positions, m.floats(`frequencies_${this.#shared.size}`, node.frequencies)]);
     });
-    const cos = this.#once(`cos_${angles}`, () => m.node("Cos", [angles]));
-    const sin = this.#once(`sin_${angles}`, () => m.node("Sin", [angles]));
+    const [cos, sin] = (["Cos", "Sin"] as const).map((name) =>
+      this.#once(`${name}_${angles}_${node.amplitude}`, () => {
+        const wave = m.node(name, [angles]);
+        if (node.amplitude === 1) return wave;
+        return m.node("Mul", [wave, m.floats(`amplitude_${node.amplitude}`, [node.amplitude])]);
+      }),
+    );
     const x = this.#batched(this.#values[node.x] ?? "", node.width);
     const isPartial = rotary < node.width / node.heads;
     const turned = m.node(
       "RotaryEmbedding",
-      [x, m.ints(0), cos, sin],
+      [x, m.ints(0), cos ?? "", sin ?? ""],
       {
         num_heads: { int: node.heads },
         interleaved: { int: 0 },
@@ -154,14 +195,18 @@ class Lowering {
     const [q, k, v] = [node.q, node.k, node.v].map((id, i) =>
       this.#batched(this.#values[id] ?? "", i === 0 ? node.width : kvWidth),
     );
+    const window: Attributes = node.window === null ? {} : { local_window_size: { int: node.window } };
+    const softcap: Attributes = node.softcap === null ? {} : { softcap: { float: node.softcap } };
     if (headWidth % 8 !== 0) {
       // GroupQueryAttention, the faster one, refuses such heads.
-      const heads = { q_num_heads: { int: node.heads }, kv_num_heads: { int: node.kvHeads } };
+      const mask = node.window === null ? [] : [this.#windowMask(node.window)];
       return this.#flatten(
-        m.node("Attention", [q ?? "", k ?? "", v ?? ""], {
-          ...heads,
+        m.node("Attention", [q ?? "", k ?? "", v ?? "", ...mask], {
+          q_num_heads: { int: node.heads },
+          kv_num_heads: { int: node.kvHeads },
           is_causal: { int: 1 },
           scale: { float: node.scale },
+          ...softcap,
         }),
         node.width,
       );
@@ -169,10 +214,27 @@ class Lowering {
     const out = m.node(
       "GroupQueryAttention",
       [q ?? "", k ?? "", v ?? "", "", "", lengths, total],
-      { num_heads: { int: node.heads }, kv_num_heads: { int: node.kvHeads }, scale: { float: node.scale } },
+      {
+        num_heads: { int: node.heads },
+        kv_num_heads: { int: node.kvHeads },
+        scale: { float: node.scale },
+        ...window,
+        ...softcap,
+      },
       { domain: MICROSOFT, outputs: 3 },
     );
     return this.#flatten(out, node.width);
+  }
+
+  /** bool [length, length]: whether the column's position lies within the window that ends at the row's. */
+  #windowMask(window: number): string {
+    const m = this.#m;
+    return this.#once(`window_${window}`, () => {
+      const positions = this.#positions();
+      const rows = m.node("Unsqueeze", [positions, m.ints(1)]);
+      const distance = m.node("Sub", [rows, m.node("Unsqueeze", [positions, m.ints(0)])]);
+      return m.node("Less", [distance, m.int(window)]);
+    });
   }
 
   #activation(x: string, kind: "silu" | "gelu" | "gelu_tanh" | "relu"): string {
@@ -234,27 +296,25 @@ class Lowering {
     );
   }
 
-  #external(tensor: WeightTensor): string {
-    const folder = dirname(tensor.file);
-    this.#folder ??= folder;
-    if (folder !== this.#folder) {
+  /** Locations are relative to the root: a checkpoint's files and what is made from them lie in several folders. */
+  #external(tensor: StoredTensor): string {
+    const { root } = parse(tensor.file);
+    this.#folder ??= root;
+    if (root !== this.#folder) {
       throw new SluiceError(
         "config",
-        "the checkpoint's files lie in several folders, which ONNX Runtime does not map",
-        {
-          found: `${this.#folder} and ${folder}`,
-          fix: "Put the *.safetensors files into one folder.",
-        },
+        "the checkpoint's files lie on several drives, which ONNX Runtime does not map",
+        { found: `${this.#folder} and ${root}`, fix: "Put them on one drive." },
       );
     }
     return this.#m.external(tensor.name, tensor.dtype, tensor.shape, {
-      file: basename(tensor.file),
+      file: relative(root, tensor.file),
       offset: tensor.offset,
       length: tensor.length,
     });
   }
 
-  #find(name: string): WeightTensor {
+  #find(name: string): StoredTensor {
     const tensor = this.#weights.find(name);
     if (!tensor) throw new SluiceError("bug", `the graph uses ${name}, which the checkpoint does not have`);
     return tensor;

@@ -6,6 +6,9 @@ import { SluiceError } from "../base/errors.js";
 /** A config.json as read. */
 export type RawConfig = Readonly<Record<string, unknown>>;
 
+/** No width, count or length of a model is above this; larger ones would only fill the memory. */
+const MAX_WHOLE = 2 ** 24;
+
 /** Fields of any family that do not change the hidden states of a forward pass in evaluation mode. */
 const HARMLESS = new Set(
   `architectures model_type torch_dtype dtype transformers_version _name_or_path name_or_path _commit_hash use_cache bos_token_id eos_token_id
@@ -15,7 +18,7 @@ const HARMLESS = new Set(
   problem_type return_dict output_attentions output_hidden_states chunk_size_feed_forward use_return_dict finetuning_task max_window_layers
   reorder_and_upcast_attn is_llama_config transformers.js_config auto_map num_labels tokenizer_class prefix _attn_implementation
   _attn_implementation_autoset attn_implementation unsloth_version unsloth_fixed max_length min_length do_sample temperature top_k top_p
-  repetition_penalty num_beams torchscript mlp_only_layers is_decoder keys_to_ignore_at_inference _flash_attn_2_enabled`.split(
+  repetition_penalty num_beams torchscript mlp_only_layers is_decoder classifier_dropout cache_implementation num_logits_to_keep keys_to_ignore_at_inference _flash_attn_2_enabled`.split(
     /\s+/,
   ),
 );
@@ -36,8 +39,8 @@ export class ConfigReader {
     return this.#read(
       field,
       fallback,
-      (value): value is number => Number.isInteger(value) && Number(value) > 0,
-      "a positive whole number",
+      (value): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) <= MAX_WHOLE,
+      `a whole number from 1 to ${MAX_WHOLE}`,
     );
   }
 
@@ -75,7 +78,7 @@ export class ConfigReader {
   only(field: string, ...harmless: readonly unknown[]): void {
     const value = this.raw(field);
     if (value === undefined || value === null || harmless.includes(value)) return;
-    throw this.refuse(field, harmless.map((v) => JSON.stringify(v)).join(" or "));
+    throw this.refuse(field, [null, ...harmless].map((v) => JSON.stringify(v)).join(" or "));
   }
 
   /** The error for a value that this version does not compute. */

@@ -2,6 +2,7 @@
 
 import type { GraphBuilder } from "../graph/builder.js";
 import type { ConfigReader } from "./config.js";
+import type { ModulePaths } from "./parse-hooks.js";
 
 /** What every decoder has, whatever its family. */
 export interface ModelShape {
@@ -12,6 +13,8 @@ export interface ModelShape {
   /** The longest input, where positions are learned; otherwise what the config says, which is advice. */
   readonly maxPositions: number;
   readonly positionsAreLearned: boolean;
+  /** Hugging Face's module paths, as people name hook points. */
+  readonly modules: ModulePaths;
   /** Describes the decoder, from the embedding up to the highest wanted hook. */
   build(g: GraphBuilder): void;
 }

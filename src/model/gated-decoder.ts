@@ -1,65 +1,165 @@
-// The decoder that Llama made common: RMSNorm before attention and before a gated MLP, rotary positions, grouped
-// key-value heads. Families that are built like it give their numbers.
+// The parts that Llama made common, and the fields that describe them: attention with separate q, k and v and grouped
+// key-value heads, a gated MLP, rotary positions. Families that are built from them put them together themselves.
 
-import type { GraphBuilder } from "../graph/builder.js";
 import type { ValueId } from "../graph/graph.js";
+import { activateGated, attend, type Block, type Heads } from "./block.js";
+import type { ConfigReader } from "./config.js";
+import { buildDecoder, embedTokens, type Norm, type readActivation } from "./decoder.js";
+import type { ModelShape } from "./family.js";
+import type { ModulePaths } from "./parse-hooks.js";
 
 /** The numbers of such a decoder. Widths in features. */
 export interface GatedDecoder {
   readonly layers: number;
   readonly width: number;
   readonly vocabulary: number;
+  readonly maxPositions: number;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headWidth: number;
   readonly mlpWidth: number;
   readonly epsilon: number;
-  /** Radians a position, one a pair of elements of a head. */
-  readonly frequencies: readonly number[];
-  readonly activation: "silu";
-  readonly qkvBias: boolean;
-  readonly outBias: boolean;
-  readonly mlpBias: boolean;
 }
 
-/** Describes the decoder up to the highest wanted hook. */
-export function buildGatedDecoder(g: GraphBuilder, c: GatedDecoder): void {
-  let x = g.embed("embed_tokens.weight", c.vocabulary, c.width);
-  for (let l = 0; l < c.layers && !g.isDone; l++) {
-    const hook = (name: string) => `blocks.${l}.hook_${name}`;
-    g.tap(hook("resid_pre"), x);
-    const attn = attention(
-      g,
-      c,
-      g.rmsNorm(x, `layers.${l}.input_layernorm.weight`, c.epsilon),
-      `layers.${l}.self_attn`,
-    );
-    x = g.tap(hook("resid_mid"), g.add(x, g.tap(hook("attn_out"), attn)));
-    const mlp = gatedMlp(
-      g,
-      c,
-      g.rmsNorm(x, `layers.${l}.post_attention_layernorm.weight`, c.epsilon),
-      `layers.${l}.mlp`,
-    );
-    x = g.tap(hook("resid_post"), g.add(x, g.tap(hook("mlp_out"), mlp)));
-  }
+/** transformers' own defaults of a family, for configs that leave fields out. */
+export interface GatedDefaults extends Omit<GatedDecoder, "headWidth" | "kvHeads"> {
+  /** Null where it is the number of heads. */
+  readonly kvHeads: number | null;
+  /** Null where it is width / heads. */
+  readonly headWidth: number | null;
 }
 
-function attention(g: GraphBuilder, c: GatedDecoder, x: ValueId, at: string): ValueId {
+/** Reads the numbers. @throws SluiceError `config`. */
+export function readGatedDecoder(config: ConfigReader, d: GatedDefaults): GatedDecoder {
+  const width = config.whole("hidden_size", d.width);
+  const heads = config.whole("num_attention_heads", d.heads);
+  return {
+    layers: config.whole("num_hidden_layers", d.layers),
+    width,
+    vocabulary: config.whole("vocab_size", d.vocabulary),
+    maxPositions: config.whole("max_position_embeddings", d.maxPositions),
+    heads,
+    kvHeads: config.whole("num_key_value_heads", d.kvHeads ?? heads),
+    headWidth: config.whole("head_dim", d.headWidth ?? width / heads),
+    mlpWidth: config.whole("intermediate_size", d.mlpWidth),
+    epsilon: config.positive("rms_norm_eps", d.epsilon),
+  };
+}
+
+/** The model of such a family. @param block from the stream before a block to the stream after it. */
+export function gatedDecoder(
+  c: GatedDecoder,
+  parts: {
+    readonly norm: Norm;
+    readonly block: Part;
+    readonly modules?: ModulePaths;
+    /** What embeddings are multiplied by. */
+    readonly embedScale?: number;
+  },
+): ModelShape {
+  const { norm, block, modules = LLAMA_MODULES, embedScale } = parts;
+  const { layers, width, vocabulary, maxPositions } = c;
+  return {
+    layers,
+    width,
+    vocabulary,
+    maxPositions,
+    positionsAreLearned: false,
+    modules,
+    build: (g) =>
+      buildDecoder(g, {
+        layers,
+        blocks: "layers",
+        embed: () => embedTokens(g, "embed_tokens.weight", c, embedScale),
+        block,
+        norm,
+        finalNorm: "norm",
+      }),
+  };
+}
+
+/** Half a block: from what it reads to what its last layer gives. */
+type Part = (b: Block, x: ValueId) => ValueId;
+
+/** A block that normalises what attention and MLP read, and adds what they give. */
+export function preNormBlock(norm: Norm, attn: Part, mlp: Part): Part {
+  return (b, x) => {
+    const mid = b.addAttention(x, attn(b, norm(b.g, x, b.name("input_layernorm"))));
+    return b.addMlp(mid, mlp(b, norm(b.g, mid, b.name("post_attention_layernorm"))));
+  };
+}
+
+/** The q-k norm on each head, with one weight of a head's width for all of them. */
+export function normaliseHeads(
+  b: Block,
+  epsilon: number,
+  offset: 0 | 1 = 0,
+): NonNullable<Heads["normalise"]> {
+  return (x, of, groups) =>
+    b.g.rmsNorm(x, b.name(`self_attn.${of}_norm.weight`), epsilon, { offset, groups });
+}
+
+/** Attention at `self_attn`, the output projection included. */
+export function attention(
+  b: Block,
+  x: ValueId,
+  c: Heads & { readonly width: number; readonly qkvBias?: boolean; readonly outBias?: boolean },
+): ValueId {
   const project = (name: string, heads: number) =>
-    g.linear(x, `${at}.${name}.weight`, heads * c.headWidth, {
-      bias: c.qkvBias ? `${at}.${name}.bias` : null,
-    });
-  const q = g.rope(project("q_proj", c.heads), c.heads, c.frequencies);
-  const k = g.rope(project("k_proj", c.kvHeads), c.kvHeads, c.frequencies);
-  const v = project("v_proj", c.kvHeads);
-  const z = g.attention(q, k, v, { heads: c.heads, kvHeads: c.kvHeads, scale: 1 / Math.sqrt(c.headWidth) });
-  return g.linear(z, `${at}.o_proj.weight`, c.width, { bias: c.outBias ? `${at}.o_proj.bias` : null });
+    b.linear(x, `self_attn.${name}`, heads * c.headWidth, c.qkvBias);
+  const z = attend(
+    b,
+    project("q_proj", c.heads),
+    project("k_proj", c.kvHeads),
+    project("v_proj", c.kvHeads),
+    c,
+  );
+  return b.linear(z, "self_attn.o_proj", c.width, c.outBias);
 }
 
-function gatedMlp(g: GraphBuilder, c: GatedDecoder, x: ValueId, at: string): ValueId {
-  const layer = (name: string, from: ValueId, out: number) =>
-    g.linear(from, `${at}.${name}.weight`, out, { bias: c.mlpBias ? `${at}.${name}.bias` : null });
-  const gate = g.activation(layer("gate_proj", x, c.mlpWidth), c.activation);
-  return layer("down_proj", g.mul(gate, layer("up_proj", x, c.mlpWidth)), c.width);
+/** The gated MLP at `mlp`. */
+export function gatedMlp(
+  b: Block,
+  x: ValueId,
+  c: {
+    readonly width: number;
+    readonly mlpWidth: number;
+    readonly activation: ReturnType<typeof readActivation>;
+    readonly mlpBias?: boolean;
+  },
+): ValueId {
+  const gate = b.linear(x, "mlp.gate_proj", c.mlpWidth, c.mlpBias);
+  const up = b.linear(x, "mlp.up_proj", c.mlpWidth, c.mlpBias);
+  return b.linear(activateGated(b, gate, up, c.activation), "mlp.down_proj", c.width, c.mlpBias);
 }
+
+/** What Hugging Face's modules give in these families. */
+export const LLAMA_MODULES: ModulePaths = {
+  "model.embed_tokens": "embed",
+  "model.layers.N": "resid_post",
+  "model.layers.N.self_attn": "attn_out",
+  "model.layers.N.self_attn.q_proj": "q",
+  "model.layers.N.self_attn.k_proj": "k",
+  "model.layers.N.self_attn.v_proj": "v",
+  "model.layers.N.self_attn.o_proj": "attn_out",
+  "model.layers.N.mlp": "mlp_out",
+  "model.layers.N.mlp.gate_proj": "mlp_pre",
+  "model.layers.N.mlp.up_proj": "mlp_pre_linear",
+  "model.layers.N.mlp.down_proj": "mlp_out",
+  "model.norm": "ln_final",
+};
+
+const BEFORE_POST_NORM = {
+  refuse: "the module's output is before the post-norm, and what is added to the residual stream is after it",
+} as const;
+
+/** The same where the outputs of attention and MLP are normalised before they are added. */
+export const POST_NORM_MODULES: ModulePaths = {
+  ...LLAMA_MODULES,
+  "model.layers.N.self_attn": BEFORE_POST_NORM,
+  "model.layers.N.self_attn.o_proj": BEFORE_POST_NORM,
+  "model.layers.N.mlp": BEFORE_POST_NORM,
+  "model.layers.N.mlp.down_proj": BEFORE_POST_NORM,
+  "model.layers.N.post_attention_layernorm": "attn_out",
+  "model.layers.N.post_feedforward_layernorm": "mlp_out",
+};

@@ -1,108 +1,122 @@
-// Hook points by name: TransformerLens's names, with the aliases that people type. What they mean is fixed by identities
-// (docs/architecture.md), and stands in words in every tensor's metadata.
+// Hook points by name: TransformerLens's names. What they mean is fixed by identities (docs/hooks.md), which are tests
+// for every family, and stands in words in every tensor's metadata.
 
 import { SluiceError } from "../base/errors.js";
+import { GraphBuilder } from "../graph/builder.js";
 
-/** What each hook point is, in the order of a block. */
-export const HOOK_MEANINGS = {
-  resid_pre: "residual stream before the block",
-  attn_out: "what attention adds to the residual stream, biases included",
-  resid_mid: "residual stream between attention and MLP",
-  mlp_out: "what the MLP adds to the residual stream, biases included",
-  resid_post:
-    "residual stream after the block, before any final norm (Hugging Face: hidden_states[layer + 1], but for the last layer)",
+/**
+ * Every hook point by its short name, in the order in which a model computes them: the order of a shard's tensors within a layer.
+ * `path` is TransformerLens's name, with N for the block's number.
+ */
+export const HOOKS = {
+  embed: {
+    path: "hook_embed",
+    meaning: "token embeddings as they enter the residual stream, after the scale where the family has one",
+  },
+  pos_embed: { path: "hook_pos_embed", meaning: "learned position embeddings, as added to the embeddings" },
+  resid_pre: { path: "blocks.N.hook_resid_pre", meaning: "residual stream before the block" },
+  q: { path: "blocks.N.attn.hook_q", meaning: "queries of each head, before q-k norm and rotary positions" },
+  k: {
+    path: "blocks.N.attn.hook_k",
+    meaning: "keys of each key-value head, before q-k norm and rotary positions",
+  },
+  v: { path: "blocks.N.attn.hook_v", meaning: "values of each key-value head" },
+  rot_q: {
+    path: "blocks.N.attn.hook_rot_q",
+    meaning: "queries of each head, after q-k norm and rotary positions",
+  },
+  rot_k: {
+    path: "blocks.N.attn.hook_rot_k",
+    meaning: "keys of each key-value head, after q-k norm and rotary positions",
+  },
+  z: {
+    path: "blocks.N.attn.hook_z",
+    meaning: "values of each head mixed by attention, before the output projection",
+  },
+  attn_out: {
+    path: "blocks.N.hook_attn_out",
+    meaning: "what attention adds to the residual stream: with bias, post-norm and multiplier",
+  },
+  resid_mid: { path: "blocks.N.hook_resid_mid", meaning: "residual stream between attention and MLP" },
+  mlp_pre: {
+    path: "blocks.N.mlp.hook_pre",
+    meaning: "what the MLP's activation function reads (in a gated MLP: the gate)",
+  },
+  mlp_pre_linear: {
+    path: "blocks.N.mlp.hook_pre_linear",
+    meaning: "the up projection of a gated MLP, which the activated gate is multiplied with",
+  },
+  mlp_post: {
+    path: "blocks.N.mlp.hook_post",
+    meaning: "what the MLP's last layer reads: activation(pre), in a gated MLP times pre_linear",
+  },
+  mlp_out: {
+    path: "blocks.N.hook_mlp_out",
+    meaning: "what the MLP adds to the residual stream: with bias, post-norm and multiplier",
+  },
+  resid_post: {
+    path: "blocks.N.hook_resid_post",
+    meaning:
+      "residual stream after the block, before any final norm (Hugging Face: hidden_states[layer + 1], but for the last layer)",
+  },
+  ln_final_normalized: {
+    path: "ln_final.hook_normalized",
+    meaning: "final norm before its weight and bias: normalised values of the residual stream",
+  },
+  ln_final: {
+    path: "ln_final.hook_out",
+    meaning: "final norm after its weight and bias (Hugging Face: hidden_states[-1])",
+  },
 } as const;
 
 /** A hook point's short name. */
-export type Hook = keyof typeof HOOK_MEANINGS;
-const HOOKS = Object.keys(HOOK_MEANINGS) as Hook[];
+export type Hook = keyof typeof HOOKS;
 
-/** One hook of one layer. */
+/** All short names, in order. */
+export const HOOK_NAMES = Object.keys(HOOKS) as readonly Hook[];
+
+/** One hook point of a model. */
 export interface Tap {
-  /** `blocks.3.hook_resid_post`. */
+  /** `blocks.3.attn.hook_q`. */
   readonly name: string;
-  readonly layer: number;
+  /** Null where it belongs to no block. */
+  readonly layer: number | null;
   readonly hook: Hook;
+  /** What it is, in words. */
   readonly meaning: string;
 }
 
-/**
- * The layers of `--layers`: `all`, or a list such as `0,5-8,-1` (-1 is the last block), ascending.
- * @throws SluiceError `usage` naming the part that is wrong and the model's number of layers.
- */
-export function parseLayers(text: string, layers: number): number[] {
-  if (text.trim() === "all") return Array.from({ length: layers }, (_, i) => i);
-  const chosen = new Set<number>();
-  for (const part of text.split(",").map((p) => p.trim())) {
-    const match = /^(-?\d+)(?:-(\d+))?$/.exec(part);
-    const from = match ? Number(match[1]) : Number.NaN;
-    const first = from < 0 ? layers + from : from;
-    const last = match?.[2] === undefined ? first : Number(match[2]);
-    if (!match || (from < 0 && match[2] !== undefined) || first < 0 || last < first || last >= layers) {
-      throw new SluiceError(
-        "usage",
-        "--layers names a layer that the model does not have, or cannot be read",
-        {
-          found: part === "" ? text : part,
-          expected: `all, or a list such as 0,2-3,-1 within 0 to ${layers - 1} (the model has ${layers} layers)`,
-        },
-      );
-    }
-    for (let l = first; l <= last; l++) chosen.add(l);
-  }
-  return [...chosen].sort((a, b) => a - b);
+/** A hook point with the shape of one row. */
+export interface HookPoint extends Tap {
+  /** [width], or [heads, head width]. */
+  readonly rowShape: readonly number[];
 }
 
-/**
- * The taps that `--hooks` and `--layers` name, in order of layer and then of the block.
- * Short names go with `--layers`; full names (`blocks.3.hook_mlp_out`), `resid_post.3` and `model.layers.3` name their layer themselves;
- * globs (`blocks.*.hook_mlp_out`) match full names of the chosen layers.
- * @throws SluiceError `usage` naming the hook.
- */
-export function parseHooks(hooks: string, layersText: string, layers: number): Tap[] {
-  const chosenLayers = parseLayers(layersText, layers);
-  const chosen = new Set<string>();
-  for (const word of hooks.split(",").map((w) => w.trim())) {
-    const names = namesOf(word, chosenLayers, layers);
-    if (names.length === 0) {
-      throw new SluiceError("usage", "--hooks names a hook point that is not known", {
-        found: word === "" ? hooks : word,
-        expected: `${HOOKS.join(", ")}, blocks.N.hook_NAME with N below ${layers}, or a glob`,
-      });
-    }
-    for (const name of names) chosen.add(name);
-  }
-  const all = Array.from({ length: layers }, (_, layer) =>
-    HOOKS.map((hook) => describeTap(layer, hook)),
-  ).flat();
-  return all.filter((tap) => chosen.has(tap.name));
+/** The full name of a hook. @param layer of no effect where the hook belongs to no block. */
+export function hookName(hook: Hook, layer: number): string {
+  return HOOKS[hook].path.replace("N", String(layer));
 }
 
-/** The tap of a full name. @throws SluiceError `bug` for a name that parseHooks would not give. */
+/** The tap of a full name. @throws SluiceError `bug` for a name that no model has. */
 export function tapOf(name: string): Tap {
-  const match = /^blocks\.(\d+)\.hook_(\w+)$/.exec(name);
-  const hook = HOOKS.find((h) => h === match?.[2]);
-  if (!match || !hook) throw new SluiceError("bug", `${name} is no hook point`);
-  return describeTap(Number(match[1]), hook);
+  const layer = /^blocks\.(\d+)\./.exec(name)?.[1];
+  const path = name.replace(/^blocks\.\d+\./, "blocks.N.");
+  const hook = HOOK_NAMES.find((h) => HOOKS[h].path === path);
+  if (!hook) throw new SluiceError("bug", `${name} is no hook point`);
+  const { meaning } = HOOKS[hook];
+  if (layer === undefined) return { name, layer: null, hook, meaning };
+  return { name, layer: Number(layer), hook, meaning: `block ${layer}: ${meaning}` };
 }
 
-function describeTap(layer: number, hook: Hook): Tap {
-  return {
-    name: `blocks.${layer}.hook_${hook}`,
-    layer,
-    hook,
-    meaning: `block ${layer}: ${HOOK_MEANINGS[hook]}`,
-  };
+/** The hook points that a model has, in the order of a shard's tensors. @param build describes the model. */
+export function hookPoints(build: (g: GraphBuilder) => void): HookPoint[] {
+  const points = [...GraphBuilder.outline(build)].map(([name, rowShape]) => ({ ...tapOf(name), rowShape }));
+  return points.sort(
+    (a, b) => placeOf(a) - placeOf(b) || HOOK_NAMES.indexOf(a.hook) - HOOK_NAMES.indexOf(b.hook),
+  );
 }
 
-function namesOf(word: string, chosenLayers: readonly number[], layers: number): string[] {
-  const short = HOOKS.find((hook) => hook === word);
-  if (short) return chosenLayers.map((layer) => describeTap(layer, short).name);
-  const alias = /^(?:model\.layers\.(\d+)|(\w+)\.(\d+))$/.exec(word);
-  const full = alias ? `blocks.${alias[1] ?? alias[3]}.hook_${alias[2] ?? "resid_post"}` : word;
-  const among = word.includes("*") ? chosenLayers : Array.from({ length: layers }, (_, layer) => layer);
-  const pattern = new RegExp(`^${full.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", "[^.]*")}$`);
-  return among
-    .flatMap((layer) => HOOKS.map((hook) => describeTap(layer, hook).name))
-    .filter((name) => pattern.test(name));
+/** Embeddings first, then block after block, then the final norm. */
+function placeOf({ layer, hook }: Tap): number {
+  return layer ?? (hook.startsWith("ln_final") ? Number.POSITIVE_INFINITY : -1);
 }

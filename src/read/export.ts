@@ -1,12 +1,13 @@
 // `sluice export`: a run's tensors as one file each, all samples one after the other in the order of stream and unit. Plain
 // formats; resumable, because a file exists only when it is whole.
 
-import { mkdir, open, rename, stat } from "node:fs/promises";
+import { open, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { bytesOf, type DType, elementsOf, safetensorsName } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import { decodeBfloat16 } from "../base/float16.js";
 import type { Commit } from "../run/commit.js";
+import { makeFolders } from "../store/file-system.js";
 import type { ReadableRun } from "./open-run.js";
 import { readTensor } from "./read-tensor.js";
 
@@ -47,7 +48,7 @@ export async function exportRun(readable: ReadableRun, options: ExportOptions): 
       found: readable.run.identity.shard_format,
     });
   }
-  await mkdir(options.folder, { recursive: true });
+  await makeFolders(options.folder);
   const files: string[] = [];
   for (const name of [...options.taps, ...INDEX]) {
     const file = join(options.folder, `${name}.${options.to}`);

@@ -33,23 +33,28 @@ export interface Inspection {
 /** Looks into the commits given; of the first with data, into its first samples. */
 export async function inspectCommits(
   readable: ReadableRun,
-  commits: readonly Commit[],
+  commits: AsyncIterable<Commit>,
   samples: number,
 ): Promise<Inspection> {
-  const withData = commits.filter((commit) => commit.data !== null);
-  const [first] = withData;
-  const sum = (value: (commit: Commit) => number) =>
-    commits.reduce((total, commit) => total + value(commit), 0);
-  const taps = readable.run.identity.taps;
+  const total = { shards: 0, samples: 0, rows: 0, tokens: 0, bytes: 0 };
+  const statistics: Record<string, StatisticsEntry> = {};
+  let first: Commit | undefined;
+  for await (const commit of commits) {
+    if (commit.data !== null) {
+      first ??= commit;
+      total.shards += 1;
+    }
+    total.samples += commit.samples;
+    total.rows += commit.rows;
+    total.tokens += commit.tokens;
+    total.bytes += commit.size;
+    mergeStatistics(statistics, commit.statistics);
+  }
   return {
     run: readable.run.run,
-    shards: withData.length,
-    samples: sum((c) => c.samples),
-    rows: sum((c) => c.rows),
-    tokens: sum((c) => c.tokens),
-    bytes: sum((c) => c.size),
+    ...total,
     tensors: Object.entries(first?.tensors ?? {}).map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
-    statistics: Object.fromEntries(taps.map((name) => [name, mergeStatistics(commits, name)])),
+    statistics,
     first: first?.tensors.sample_ids ? await readFirst(readable, first, samples) : [],
   };
 }

@@ -1,6 +1,7 @@
 // One tensor of one shard: a range of the data object, checked against the checksum in the commit.
 
 import { crc32c } from "@node-rs/crc32";
+import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import type { Commit } from "../run/commit.js";
 import { dataName } from "../run/log.js";
@@ -23,7 +24,7 @@ export async function readTensor(store: Store, commit: Commit, name: string): Pr
     );
   }
   const bytes = await store.read(object, { start: place.offset, end: place.offset + place.length });
-  const sum = crc32c(bytes).toString(16).padStart(8, "0");
+  const sum = formatCrc(crc32c(bytes));
   if (sum === place.crc32c) return bytes;
   throw new SluiceError("data", `tensor ${name} of ${store.uri}/${object} is corrupt`, {
     found: `CRC32C ${sum}`,

@@ -1,8 +1,7 @@
 // How far a run is, and who works on it: the commits, and the workers' heartbeats.
 
-import { type HeartbeatState, heartbeatSchema } from "../run/heartbeat.js";
-import type { Store } from "../store/store.js";
 import type { ReadableRun } from "./open-run.js";
+import { readWorkers, type WorkerState } from "./workers.js";
 
 /** What `sluice status --json` prints. */
 export interface RunStatus {
@@ -15,52 +14,45 @@ export interface RunStatus {
   readonly tokens: number;
   readonly bytes: number;
   readonly complete: boolean;
-  /** Tokens a second of the workers that are running, and the time left at that rate; null where none is. */
+  /** Tokens a second of the workers that are alive and running, and the time left at that rate; null where none is. */
   readonly tokens_per_second: number;
   readonly seconds_left: number | null;
-  readonly workers: readonly HeartbeatState[];
+  readonly workers: readonly WorkerState[];
 }
 
-/** The state of a run at this moment. */
-export async function readStatus(readable: ReadableRun): Promise<RunStatus> {
+/**
+ * The state of a run at this moment.
+ * @param onWait called when a second look at the workers takes some seconds.
+ */
+export async function readStatus(
+  readable: ReadableRun,
+  onWait?: (workers: number, seconds: number) => void,
+): Promise<RunStatus> {
   const { store, run, log } = readable;
-  const units = [...log.units()];
-  const commits = await log.readAll();
-  const workers = await readWorkers(store);
+  const units = log.unitCounts.reduce((total, count) => total + count, 0);
+  const commits = [...(await log.summarise()).all()];
+  const workers = await readWorkers(store, { onWait });
   const sum = (value: (commit: (typeof commits)[number]) => number) =>
     commits.reduce((total, commit) => total + value(commit), 0);
   const rate = workers
-    .filter((w) => w.status === "running" && w.seconds > 0)
+    .filter((w) => w.alive && w.status === "running" && w.seconds > 0)
     .reduce((total, w) => total + w.tokens / w.seconds, 0);
-  const records = sum((c) => c.records[1] - c.records[0]);
+  const records = sum((c) => c.to - c.from);
   const tokens = sum((c) => c.tokens);
   const left =
     records === 0 ? Number.POSITIVE_INFINITY : (tokens / records) * (run.identity.dataset.records - records);
   return {
     run: run.run,
     shards: commits.length,
-    shards_total: units.length,
+    shards_total: units,
     records,
     records_total: run.identity.dataset.records,
     samples: sum((c) => c.samples),
     tokens,
     bytes: sum((c) => c.size),
-    complete: commits.length === units.length,
+    complete: commits.length === units,
     tokens_per_second: rate,
-    seconds_left:
-      commits.length === units.length ? 0 : rate > 0 && Number.isFinite(left) ? left / rate : null,
+    seconds_left: commits.length === units ? 0 : rate > 0 && Number.isFinite(left) ? left / rate : null,
     workers,
   };
-}
-
-async function readWorkers(store: Store): Promise<HeartbeatState[]> {
-  const workers: HeartbeatState[] = [];
-  for await (const { name } of store.list("workers/")) {
-    try {
-      workers.push(heartbeatSchema.parse(JSON.parse(Buffer.from(await store.read(name)).toString("utf8"))));
-    } catch {
-      // A heartbeat is for information: one that cannot be read is left out.
-    }
-  }
-  return workers.sort((a, b) => a.worker_id - b.worker_id || a.started.localeCompare(b.started));
 }

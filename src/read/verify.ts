@@ -1,15 +1,14 @@
 // The proof that a run holds every sample exactly once: the set of commits against the set of units, each commit's numbers
 // against its data, and with `deep` every byte against its checksum.
 
-import { createHash } from "node:crypto";
-import { isSluiceError, messageOf } from "../base/errors.js";
-import { unitName } from "../plan/unit.js";
+import { mapAhead } from "../base/read-ahead.js";
+import { type Unit, unitName } from "../plan/unit.js";
 import type { Commit, SkippedEntry } from "../run/commit.js";
-import { commitName, dataName } from "../run/log.js";
+import { compareDataset, type DatasetDifference } from "../run/compare-dataset.js";
 import type { ReadableRun } from "./open-run.js";
-import { readInt32, readInt64 } from "./read-tensor.js";
+import { type Problem, verifyUnit } from "./verify-unit.js";
 
-const PIECE_BYTES = 8 << 20;
+const UNITS_AT_ONCE = 8;
 
 /** What `sluice verify --json` prints. */
 export interface VerifyReport {
@@ -25,7 +24,7 @@ export interface VerifyReport {
   /** Samples `record:part` that are there twice. */
   readonly duplicated: readonly string[];
   /** Objects that are damaged, missing or foreign, and how. */
-  readonly corrupt: readonly { readonly name: string; readonly reason: string }[];
+  readonly corrupt: readonly Problem[];
   readonly skipped: readonly SkippedEntry[];
   readonly left_out: readonly SkippedEntry[];
   readonly shards: number;
@@ -37,12 +36,17 @@ export interface VerifyReport {
   readonly executions: readonly { readonly execution: Commit["execution"]; readonly commits: number }[];
   /** Whether the run says of itself that it is complete (index.json). */
   readonly claims_complete: boolean;
+  /** Where the dataset given holds other records than the run was made of; null where none was given. */
+  readonly dataset: { readonly path: string; readonly differences: readonly DatasetDifference[] } | null;
 }
 
-/** Whether the report is a failure: something is doubled, damaged, or missing of a run that says it is complete. */
+/** Whether the report is a failure: something is doubled, damaged, of another dataset, or missing of a run that says it is complete. */
 export function isBroken(report: VerifyReport): boolean {
   return (
-    report.corrupt.length > 0 || report.duplicated.length > 0 || (report.claims_complete && !report.complete)
+    report.corrupt.length > 0 ||
+    report.duplicated.length > 0 ||
+    (report.dataset?.differences.length ?? 0) > 0 ||
+    (report.claims_complete && !report.complete)
   );
 }
 
@@ -51,16 +55,24 @@ export async function verifyRun(
   readable: ReadableRun,
   options: {
     readonly deep: boolean;
+    /** A dataset to compare the records with. */
+    readonly dataset?: string;
     readonly onProgress?: (done: number) => void;
+    /** Gets the bytes of the dataset read so far, and in all. */
+    readonly onDataset?: (bytes: number, total: number) => void;
     readonly signal?: AbortSignal;
   },
 ): Promise<VerifyReport> {
   const { store, run, log } = readable;
+  const { dataset: path, onDataset: onProgress, signal } = options;
+  const compared =
+    path === undefined
+      ? null
+      : { path, differences: await compareDataset(path, { store, run, log, onProgress, signal }) };
   const missing: string[] = [];
-  const corrupt: { name: string; reason: string }[] = log
+  const corrupt: Problem[] = log
     .foreignNames()
     .map((name) => ({ name, reason: "belongs to no unit of this run" }));
-  const seen = new Set<string>();
   const duplicated: string[] = [];
   const kinds = new Map<string, { execution: Commit["execution"]; commits: number }>();
   const skipped: SkippedEntry[] = [];
@@ -68,35 +80,31 @@ export async function verifyRun(
   const total = { records: 0, samples: 0, shards: 0, tokens: 0, bytes: 0 };
   let expected = 0;
   let done = 0;
-  for (const unit of log.units()) {
-    options.signal?.throwIfAborted();
-    options.onProgress?.(done++);
+  const look = (unit: Unit) => verifyUnit(readable, unit, options.deep);
+  for await (const { unit, commit, problems, duplicated: twice } of mapAhead(
+    log.units(),
+    UNITS_AT_ONCE,
+    look,
+    signal,
+  )) {
+    options.onProgress?.(++done);
     expected += unit.to - unit.from;
-    try {
-      const commit = await log.read(unit);
-      if (!commit) {
-        missing.push(unitName(unit));
-        continue;
-      }
-      total.records += commit.records[1] - commit.records[0];
-      total.samples += commit.samples;
-      total.tokens += commit.tokens;
-      skipped.push(...commit.skipped);
-      leftOut.push(...commit.left_out);
-      const key = JSON.stringify(commit.execution);
-      kinds.set(key, { execution: commit.execution, commits: (kinds.get(key)?.commits ?? 0) + 1 });
-      if (commit.data === null) continue;
-      total.shards += 1;
-      total.bytes += commit.size;
-      for (const problem of await checkData(readable, commit, options.deep)) corrupt.push(problem);
-      for (const sample of await samplesOf(readable, commit)) {
-        if (seen.has(sample)) duplicated.push(sample);
-        seen.add(sample);
-      }
-    } catch (error) {
-      if (!isSluiceError(error, "data")) throw error;
-      corrupt.push({ name: commitName(unit), reason: messageOf(error) });
+    corrupt.push(...problems);
+    duplicated.push(...twice);
+    if (!commit) {
+      if (problems.length === 0) missing.push(unitName(unit));
+      continue;
     }
+    total.records += commit.records[1] - commit.records[0];
+    total.samples += commit.samples;
+    total.tokens += commit.tokens;
+    skipped.push(...commit.skipped);
+    leftOut.push(...commit.left_out);
+    const key = JSON.stringify(commit.execution);
+    kinds.set(key, { execution: commit.execution, commits: (kinds.get(key)?.commits ?? 0) + 1 });
+    if (commit.data === null) continue;
+    total.shards += 1;
+    total.bytes += commit.size;
   }
   return {
     run: run.run,
@@ -115,33 +123,6 @@ export async function verifyRun(
     deep: options.deep,
     executions: [...kinds.values()],
     claims_complete: (await store.head("index.json")) !== null,
+    dataset: compared,
   };
-}
-
-async function checkData(
-  { store, log }: ReadableRun,
-  commit: Commit,
-  deep: boolean,
-): Promise<{ name: string; reason: string }[]> {
-  const name = dataName(commit) ?? "";
-  const size = log.listedSize(name) ?? (await store.head(name))?.size;
-  if (size === undefined) return [{ name, reason: "missing" }];
-  if (size !== commit.size) return [{ name, reason: `${size} bytes, ${commit.size} committed` }];
-  if (!deep) return [];
-  const hash = createHash("sha256");
-  for (let start = 0; start < size; start += PIECE_BYTES) {
-    hash.update(await store.read(name, { start, end: Math.min(size, start + PIECE_BYTES) }));
-  }
-  return hash.digest("hex") === commit.sha256
-    ? []
-    : [{ name, reason: "its SHA-256 is not the committed one" }];
-}
-
-/** `record:part` of every sample in a safetensors shard, checked against the commit; a pkl.gz shard has no index to read. */
-async function samplesOf({ store, log }: ReadableRun, commit: Commit): Promise<string[]> {
-  if (commit.tensors.sample_ids === undefined || log.listedSize(dataName(commit) ?? "") !== commit.size)
-    return [];
-  const ids = await readInt64(store, commit, "sample_ids");
-  const parts = await readInt32(store, commit, "sample_parts");
-  return ids.map((id, i) => `${id}:${parts[i]}`);
 }

@@ -1,6 +1,7 @@
-// Which unit next. A worker does its own stream first, in order; then any other unit, in an order of its own (permuted
-// by a hash of its uuid), so that workers that know nothing of each other seldom meet at the same unit.
+// Which unit next. A worker does its own stream first, in order; then any other unit, in an order of its own (a walk whose
+// start and stride follow from its uuid), so that workers that know nothing of each other seldom meet at the same unit.
 
+import { randomBelow, randomNumbers } from "../base/random.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Lease, Leases } from "./leases.js";
 import type { CommitLog } from "./log.js";
@@ -33,8 +34,8 @@ export interface ClaimOptions {
   readonly stream: number;
   /** Whether to help with other streams. */
   readonly steal: boolean;
-  /** Units whose data has gone missing: to be made again though they have a commit. */
-  readonly repair: readonly Unit[];
+  /** Units whose data has gone missing, to be made again though they have a commit: found out while the first units are computed. */
+  readonly repair: Promise<readonly Unit[]>;
 }
 
 /** Hands out units, one claim at a time. */
@@ -42,37 +43,57 @@ export class Claims {
   readonly #log: CommitLog;
   readonly #leases: Leases;
   readonly #options: ClaimOptions;
-  /** Candidates of this pass, the next one last. */
-  #queue: Unit[] | undefined;
+  /** Candidates of this pass. */
+  #candidates: Generator<Unit> | undefined;
   /** When the last look at the run ended, and how long it took; milliseconds. */
   #lookedAt = 0;
   #lookTook = 0;
-  readonly #repair: Map<string, Unit>;
+  readonly #repair = new Map<string, Unit>();
   readonly #mine = new Set<string>();
+  /** What looking for missing data raised. */
+  #problem: { readonly error: unknown } | undefined;
 
   constructor(log: CommitLog, leases: Leases, options: ClaimOptions) {
     this.#log = log;
     this.#leases = leases;
     this.#options = options;
-    this.#repair = new Map(options.repair.map((unit) => [unitName(unit), unit]));
+    options.repair.then(
+      (units) => {
+        for (const unit of units) this.#repair.set(unitName(unit), unit);
+      },
+      (error: unknown) => {
+        this.#problem = { error };
+      },
+    );
   }
 
-  /** The next unit, leased; or why there is none now. A pass over all candidates ends with 'wait' and the next call looks afresh. */
+  /** Milliseconds to wait before a look at what others do is worth its cost. */
+  get pollMs(): number {
+    return 4 * this.#lookTook;
+  }
+
+  /**
+   * The next unit, leased; or why there is none now. A pass over all candidates ends with 'wait' and the next call looks afresh.
+   * @throws what looking for missing data raised.
+   */
   async next(): Promise<Claim | NoClaim> {
-    if (!this.#queue || performance.now() - this.#lookedAt > Math.max(LOOK_EVERY_MS, 20 * this.#lookTook)) {
+    if (this.#problem) throw this.#problem.error;
+    const lookAgain = Math.max(LOOK_EVERY_MS, 20 * this.#lookTook);
+    if (!this.#candidates || performance.now() - this.#lookedAt > lookAgain) {
       const started = performance.now();
       await this.#leases.refresh();
       await this.#log.refresh();
-      this.#queue = (await this.#candidates()).reverse();
+      this.#candidates = this.#listCandidates(await this.#isStreamShared());
       this.#lookedAt = performance.now();
       this.#lookTook = this.#lookedAt - started;
     }
-    for (let unit = this.#queue.pop(); unit; unit = this.#queue.pop()) {
-      if (this.#isDone(unit)) continue;
-      const claim = await this.#tryClaim(unit);
+    // Not for-of: leaving it would close the generator, which the next call goes on with.
+    for (let next = this.#candidates.next(); !next.done; next = this.#candidates.next()) {
+      const claim = await this.#tryClaim(next.value);
       if (claim) return claim;
     }
-    this.#queue = undefined;
+    this.#candidates = undefined;
+    await this.#options.repair;
     return this.#summarise();
   }
 
@@ -84,7 +105,7 @@ export class Claims {
 
   /** Whether the unit has a commit already and is claimed to make its data again. */
   isRepair(unit: Unit): boolean {
-    return this.#repair.has(unitName(unit));
+    return this.#repair.size > 0 && this.#repair.has(unitName(unit));
   }
 
   async #tryClaim(unit: Unit): Promise<Claim | null> {
@@ -104,49 +125,59 @@ export class Claims {
     return this.#log.seems(unit) && !this.isRepair(unit);
   }
 
-  #wanted(): Unit[] {
-    const units = this.#options.steal ? this.#log.units() : this.#log.unitsOf(this.#options.stream);
-    return [...units].filter((unit) => !this.#isDone(unit));
+  /** The units that are still to be done, in this worker's order; those that failed often come last. */
+  *#listCandidates(isShared: boolean): Generator<Unit> {
+    const failing: Unit[] = [];
+    for (const unit of this.#unitsInOrder(isShared)) {
+      if (this.#isDone(unit)) continue;
+      if (this.#leases.failures(unit) < FAILURES_LAST) yield unit;
+      else failing.push(unit);
+    }
+    yield* failing;
   }
 
-  async #candidates(): Promise<Unit[]> {
-    const wanted = this.#wanted();
-    const own = wanted.filter((unit) => unit.stream === this.#options.stream);
-    const inOrder = this.#options.steal && (await this.#isSharedStream(own)) ? [] : own;
-    const rest =
-      inOrder.length === 0 ? wanted : wanted.filter((unit) => unit.stream !== this.#options.stream);
-    const order = [...inOrder, ...permute(rest, this.#options.uuid)];
-    const failing = order.filter((unit) => this.#leases.failures(unit) >= FAILURES_LAST);
-    return [...order.filter((unit) => this.#leases.failures(unit) < FAILURES_LAST), ...failing];
+  /** The own stream in order, unless somebody else is working on it too; then all, as the walk has them. */
+  *#unitsInOrder(isShared: boolean): Generator<Unit> {
+    const { stream, steal } = this.#options;
+    if (!steal || !isShared) yield* this.#log.unitsOf(stream);
+    if (!steal) return;
+    const counts = this.#log.unitCounts;
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    for (const place of walkOf(this.#options.uuid, total)) {
+      let index = place;
+      let other = 0;
+      while (index >= (counts[other] ?? Number.POSITIVE_INFINITY)) index -= counts[other++] ?? 0;
+      if (isShared || other !== stream) yield this.#log.unitAt(other, index);
+    }
   }
 
-  async #isSharedStream(own: readonly Unit[]): Promise<boolean> {
-    for (const unit of own) {
-      if (!this.#mine.has(unitName(unit)) && (await this.#leases.isHeld(unitName(unit)))) return true;
+  async #isStreamShared(): Promise<boolean> {
+    for (const what of this.#leases.held()) {
+      const isOurs = this.#mine.has(what) || !what.startsWith(`tpu_${this.#options.stream}/`);
+      if (!isOurs && (await this.#leases.isHeld(what))) return true;
     }
     return false;
   }
 
   #summarise(): NoClaim {
-    const open = this.#wanted();
+    const { stream, steal } = this.#options;
+    const open = [...(steal ? this.#log.units() : this.#log.unitsOf(stream))].filter((u) => !this.#isDone(u));
     if (open.length === 0) return { kind: "complete" };
     const givenUp = open.filter((unit) => this.#leases.failures(unit) >= FAILURES_GIVEN_UP);
     return givenUp.length === open.length ? { kind: "given-up", units: givenUp } : { kind: "wait" };
   }
 }
 
-/** The units in an order that depends on the key and on each unit alone. */
-export function permute(units: readonly Unit[], key: string): Unit[] {
-  const keyed = units.map((unit) => ({ unit, rank: rankOf(`${key}/${unit.stream}/${unit.index}`) }));
-  keyed.sort((a, b) => a.rank - b.rank || a.unit.stream - b.unit.stream || a.unit.index - b.unit.index);
-  return keyed.map(({ unit }) => unit);
+/** Each of 0 to count - 1 once, in an order that the key alone decides: steps of a stride that has no divisor in common with the count. */
+export function* walkOf(key: string, count: number): Generator<number> {
+  if (count === 0) return;
+  const random = randomNumbers(`walk/${key}`);
+  const start = randomBelow(count, random);
+  let stride = 1 + randomBelow(count, random);
+  while (greatestCommonDivisor(stride, count) > 1) stride = 1 + (stride % count);
+  for (let i = 0, place = start; i < count; i++, place = (place + stride) % count) yield place;
 }
 
-/** FNV-1a with the finaliser of MurmurHash3: an even spread is all that is asked of it. */
-function rankOf(text: string): number {
-  let h = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
-  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 0;
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }

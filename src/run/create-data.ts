@@ -1,32 +1,58 @@
-// The data object of a unit. Its name may be taken by an earlier attempt or another worker: the same bytes are fine; other
-// bytes (other hardware) make this attempt's go under a name that holds their hash. Nothing is ever overwritten or deleted.
+// The data object of a unit. Its name may be taken by an earlier attempt or another worker: the same data is fine; other
+// data (other hardware) makes this attempt's go under a name that holds its hash. Nothing is ever overwritten or deleted.
 
 import { createHash } from "node:crypto";
-import { SluiceError } from "../base/errors.js";
+import { pipeline } from "node:stream/promises";
+import { crc32c } from "@node-rs/crc32";
+import { formatCrc } from "../base/crc.js";
+import { SluiceError, systemCode } from "../base/errors.js";
 import { type Unit, unitName } from "../plan/unit.js";
+import type { Compression } from "../shard/format.js";
 import type { FileHash } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import { dataName } from "./log.js";
 
 const READ_BYTES = 4 << 20;
+/** Bytes of a compressed object that hold its comment. */
+const COMMENT_BYTES = 4096;
+
+/** A unit's data, complete in a local file. */
+export interface FinishedData {
+  readonly file: string;
+  readonly hash: FileHash;
+  /** The file name's ending. */
+  readonly extension: string;
+  /** For a compressed file: what is in it, and the comment that says so. */
+  readonly compressed?: {
+    readonly compression: Compression;
+    readonly comment: string;
+    /** SHA-256 before compression. */
+    readonly sha256: string;
+  };
+}
+
+/** The object that holds a unit's data. */
+export interface CreatedData {
+  /** Relative to the commit's folder: `shard_0001.safetensors`, or one below `alt/`. */
+  readonly name: string;
+  /** Of the bytes that are there: for a compressed format not always those of the local file. */
+  readonly hash: FileHash;
+}
 
 /**
  * Creates the unit's data object from a complete local file, and checks what the store says of it.
  * @param committed the unit's commit where its data has gone missing: only those very bytes may take its name.
- * @returns the object's name relative to the commit's folder: `shard_0001.safetensors`, or one below `alt/`.
  * @throws SluiceError `data` where the bytes are not the committed ones; `store` where the store kept something else.
  */
 export async function createData(
   store: Store,
   unit: Unit,
-  file: string,
-  hash: FileHash,
-  extension: string,
+  data: FinishedData,
   committed: Commit | null,
-): Promise<string> {
+): Promise<CreatedData> {
+  const { hash, extension } = data;
   const base = unitName(unit);
-  const usual = `${base}${extension}`;
   const folder = `tpu_${unit.stream}/`;
   if (committed) {
     const name = dataName(committed);
@@ -42,25 +68,31 @@ export async function createData(
         },
       );
     }
-    await createSame(store, name, file, hash);
-    return name.slice(folder.length);
+    await createSame(store, name, data);
+    return { name: name.slice(folder.length), hash };
   }
-  if (await createSame(store, usual, file, hash)) return usual.slice(folder.length);
   const shard = base.slice(folder.length);
-  const alternative = `${folder}alt/${shard}-${hash.sha256.slice(0, 8)}${extension}`;
-  if (await createSame(store, alternative, file, hash)) return alternative.slice(folder.length);
-  throw new SluiceError("data", `${store.uri}/${alternative} holds other bytes than its name says`, {
+  const alternative = `alt/${shard}-${hash.sha256.slice(0, 8)}${extension}`;
+  for (const name of [`${shard}${extension}`, alternative]) {
+    const there = await createSame(store, folder + name, data);
+    if (there) return { name, hash: there };
+  }
+  throw new SluiceError("data", `${store.uri}/${folder}${alternative} holds other bytes than its name says`, {
     fix: "Restore it from a copy, or remove it.",
-    values: { name: alternative },
+    values: { name: folder + alternative },
   });
 }
 
-/** Creates the object; true where it now holds the file's bytes, whoever put them there. */
-async function createSame(store: Store, name: string, file: string, hash: FileHash): Promise<boolean> {
+/** Creates the object. @returns the hash of what it holds now, where that is the file's data, whoever put it there. */
+async function createSame(store: Store, name: string, data: FinishedData): Promise<FileHash | undefined> {
+  const { file, hash } = data;
   const stored = await store.create(name, { file, size: hash.size, crc32c: hash.crc32c });
-  if (stored === "exists") return (await hashStored(store, name, hash.size)) === hash.sha256;
+  if (stored === "exists") {
+    if ((await hashStored(store, name, hash.size)) === hash.sha256) return hash;
+    return hashEquivalent(store, name, data);
+  }
   const sameSum = stored.crc32c === undefined || stored.crc32c === hash.crc32c;
-  if (stored.size === hash.size && sameSum) return true;
+  if (stored.size === hash.size && sameSum) return hash;
   throw new SluiceError("store", `${store.uri}/${name} is not what was sent`, {
     found: `${stored.size} bytes, CRC32C ${stored.crc32c}`,
     expected: `${hash.size} bytes, CRC32C ${hash.crc32c}`,
@@ -72,8 +104,47 @@ async function createSame(store: Store, name: string, file: string, hash: FileHa
 async function hashStored(store: Store, name: string, size: number): Promise<string | undefined> {
   if ((await store.head(name))?.size !== size) return undefined;
   const hash = createHash("sha256");
-  for (let start = 0; start < size; start += READ_BYTES) {
-    hash.update(await store.read(name, { start, end: Math.min(size, start + READ_BYTES) }));
-  }
+  for await (const piece of readPieces(store, name, size)) hash.update(piece);
   return hash.digest("hex");
+}
+
+/**
+ * The hash of an object that holds the file's data in other bytes, as another version of the compressor makes them; undefined
+ * where it does not. Its comment only spares reading what is not meant to be the same: a comment can lie, so the object is
+ * expanded and its content hashed, and the commit then carries the hash of the bytes that are there.
+ */
+async function hashEquivalent(
+  store: Store,
+  name: string,
+  { compressed }: FinishedData,
+): Promise<FileHash | undefined> {
+  const size = compressed && (await store.head(name))?.size;
+  if (!compressed || size === undefined) return undefined;
+  const start = await store.read(name, { start: 0, end: Math.min(size, COMMENT_BYTES) });
+  if (compressed.compression.readComment(start) !== compressed.comment) return undefined;
+  const outside = createHash("sha256");
+  const inside = createHash("sha256");
+  let sum = 0;
+  async function* pieces() {
+    for await (const piece of readPieces(store, name, size ?? 0)) {
+      outside.update(piece);
+      sum = crc32c(piece, sum);
+      yield piece;
+    }
+  }
+  try {
+    await pipeline(pieces, compressed.compression.expand(), async (content: AsyncIterable<Uint8Array>) => {
+      for await (const piece of content) inside.update(piece);
+    });
+  } catch (error) {
+    if (systemCode(error)?.startsWith("Z_")) return undefined; // Torn, or edited.
+    throw error;
+  }
+  if (inside.digest("hex") !== compressed.sha256) return undefined;
+  return { size, sha256: outside.digest("hex"), crc32c: formatCrc(sum), tensors: [] };
+}
+
+async function* readPieces(store: Store, name: string, size: number): AsyncGenerator<Uint8Array> {
+  for (let start = 0; start < size; start += READ_BYTES)
+    yield await store.read(name, { start, end: Math.min(size, start + READ_BYTES) });
 }

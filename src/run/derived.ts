@@ -2,10 +2,12 @@
 // overwritten: per stream `metadata.json` and `checkpoints/checkpoint_worker_N.json`, and `index.json` at completion.
 
 import { hashJson, type Json } from "../base/json.js";
+import { tapOf } from "../model/hooks.js";
+import { axisOf } from "../shard/index-tensors.js";
 import type { Store } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import type { RunFile } from "./identity.js";
-import { mergeStatistics } from "./merge-statistics.js";
+import type { CommitSummary, FoldedStatistics, Summaries } from "./summaries.js";
 
 /** What a worker says of itself in its checkpoint file. */
 export interface CheckpointContext {
@@ -14,40 +16,43 @@ export interface CheckpointContext {
   readonly status: "running" | "preempted" | "complete";
 }
 
-/** The last record (in its stream) of the complete prefix of a stream's commits; -1 for none. */
-export function completePrefix(commits: readonly Commit[]): number {
+/** The last record (in its stream) of the complete prefix of a stream's commits, which are in order of unit; -1 for none. */
+export function completePrefix(commits: readonly CommitSummary[]): number {
   let end = 0;
-  for (const commit of [...commits].sort((a, b) => a.unit - b.unit)) {
-    if (commit.records[0] !== end) break;
-    end = commit.records[1];
+  for (const commit of commits) {
+    if (commit.from !== end) break;
+    end = commit.to;
   }
   return end - 1;
 }
 
 /** `tpu_N/metadata.json`: what is in a stream's folder. @param commits those of the stream, in order of unit. */
-export function describeStream(run: RunFile, commits: readonly Commit[]): Json {
+export function describeStream(
+  run: RunFile,
+  commits: readonly CommitSummary[],
+  statistics: FoldedStatistics,
+): Json {
   const { identity } = run;
   const layers = layersOf(identity.taps);
   const samples = sum(commits, (c) => c.samples);
   const shards = commits.filter((c) => c.data !== null);
-  const tensorNames = identity.taps;
   return {
     run: run.run,
     total_shards: shards.length,
     total_activations: samples * identity.taps.length,
     total_unique_samples: samples,
-    total_records: sum(commits, (c) => c.records[1] - c.records[0]),
+    total_records: sum(commits, (c) => c.to - c.from),
     total_tokens: sum(commits, (c) => c.tokens),
     shard_size_gb: shards.length === 0 ? 0 : sum(shards, (c) => c.size) / shards.length / 1e9,
     model: identity.model.family,
-    hooks: [...new Set(identity.taps.map(hookOf))],
+    hooks: [...new Set(identity.taps.map((tap) => tapOf(tap).hook))],
     layers,
     dtype: identity.dtype,
-    skipped: sum(commits, (c) => c.skipped.length),
-    left_out: sum(commits, (c) => c.left_out.length),
-    statistics: Object.fromEntries(
-      tensorNames.map((name) => [name, mergeStatistics(commits, name)]),
-    ) as unknown as Json,
+    skipped: sum(commits, (c) => c.skipped),
+    left_out: sum(commits, (c) => c.leftOut),
+    /** Of the stream's first records: all of them, once it is complete. */
+    statistics_records: statistics.records,
+    statistics: statistics.tensors as unknown as Json,
     shards: shards.map((c) => ({
       shard_id: c.unit + 1,
       filename: c.data,
@@ -64,7 +69,7 @@ export function describeStream(run: RunFile, commits: readonly Commit[]): Json {
 export function describeCheckpoint(
   run: RunFile,
   workerId: number,
-  commits: readonly Commit[],
+  commits: readonly CommitSummary[],
   context: CheckpointContext,
 ): Json {
   const stream = run.identity.dataset.streams[workerId];
@@ -73,7 +78,7 @@ export function describeCheckpoint(
   return {
     worker_id: workerId,
     last_processed_sample_idx: last,
-    total_samples_processed: sum(commits, (c) => c.records[1] - c.records[0]),
+    total_samples_processed: sum(commits, (c) => c.to - c.from),
     total_shards: commits.filter((c) => c.data !== null).length,
     total_records: stream?.records ?? 0,
     dataset_path: context.datasetPath,
@@ -83,78 +88,79 @@ export function describeCheckpoint(
   };
 }
 
-/** `index.json`: the tensor list once, then for each unit what its layout follows from; `root` hashes all of it. */
-export function describeIndex(run: RunFile, commits: readonly Commit[]): Json {
-  const first = commits.find((c) => c.data !== null);
-  const shards = commits.map((c) => ({
-    stream: c.stream,
-    unit: c.unit,
-    data: c.data,
-    size: c.size,
-    sha256: c.sha256,
-    records: [...c.records],
-    samples: c.samples,
-    rows: c.rows,
-    tokens: c.tokens,
-    /** Bytes from the file's start of each tensor, in the order of `tensors`. */
-    offsets: Object.values(c.tensors).map((t) => t.offset),
-  }));
-  const tensors = Object.entries(first?.tensors ?? {}).map(([name, t]) => ({
-    name,
-    dtype: t.dtype,
-    row_shape: t.shape.slice(1),
-  }));
+/**
+ * `index.json`: the tensor list once, then for each unit the numbers that its layout follows from; `root` hashes all of it.
+ * Tensors lie without gaps from `data_start` on, in the order of the list; the length of each one's first axis is the shard's
+ * number of that name (`offsets`: samples + 1).
+ * @param tensors those of any shard's commit; none for pkl.gz.
+ */
+export function describeIndex(
+  run: RunFile,
+  commits: readonly CommitSummary[],
+  tensors: Commit["tensors"],
+): Json {
   const body = {
     format: "sluice-index-1",
     run: run.run,
-    records: sum(commits, (c) => c.records[1] - c.records[0]),
+    records: sum(commits, (c) => c.to - c.from),
     samples: sum(commits, (c) => c.samples),
     tokens: sum(commits, (c) => c.tokens),
     bytes: sum(commits, (c) => c.size),
-    tensors,
-    shards,
+    tensors: Object.entries(tensors).map(([name, t]) => ({
+      name,
+      dtype: t.dtype,
+      axis: axisOf(name),
+      row_shape: t.shape.slice(1),
+    })),
+    shards: commits.map((c) => ({
+      stream: c.stream,
+      unit: c.unit,
+      data: c.data,
+      size: c.size,
+      sha256: c.sha256,
+      records: [c.from, c.to],
+      samples: c.samples,
+      rows: c.rows,
+      tokens: c.tokens,
+      info_bytes: c.infoBytes,
+      data_start: c.dataStart,
+    })),
   };
   return { ...body, root: hashJson(body) };
 }
 
-/** Writes every derived file of the streams named. @param complete whether the whole run is, so that the index is due. */
+/** Writes the derived files of the streams named, and the own checkpoint. */
 export async function writeDerived(
   store: Store,
   run: RunFile,
-  commits: readonly Commit[],
-  options: {
-    readonly streams: Iterable<number>;
-    readonly workerId: number;
-    readonly complete: boolean;
-  } & CheckpointContext,
+  summaries: Summaries,
+  options: { readonly streams: Iterable<number>; readonly workerId: number } & CheckpointContext,
 ): Promise<void> {
-  const byStream = new Map<number, Commit[]>();
-  for (const commit of commits) {
-    const others = byStream.get(commit.stream);
-    if (others) others.push(commit);
-    else byStream.set(commit.stream, [commit]);
-  }
-  const streams = new Set(options.streams);
+  const streams = new Set([...options.streams].filter((stream) => run.identity.dataset.streams[stream]));
   for (const stream of streams) {
-    if (run.identity.dataset.streams[stream] === undefined) continue;
-    await replaceJson(store, `tpu_${stream}/metadata.json`, describeStream(run, byStream.get(stream) ?? []));
+    const metadata = describeStream(run, summaries.of(stream), summaries.statistics(stream));
+    await replaceJson(store, `tpu_${stream}/metadata.json`, metadata);
   }
   for (const worker of streams.add(options.workerId)) {
-    const checkpoint = describeCheckpoint(run, worker, byStream.get(worker) ?? [], options);
+    const checkpoint = describeCheckpoint(run, worker, summaries.of(worker), options);
     await replaceJson(store, `checkpoints/checkpoint_worker_${worker}.json`, checkpoint);
   }
-  if (options.complete) await replaceJson(store, "index.json", describeIndex(run, commits));
 }
 
-/** The hook's short name: `resid_post` of `blocks.3.hook_resid_post`. */
-export function hookOf(tap: string): string {
-  return tap.replace(/^blocks\.\d+\./, "").replace(/hook_/, "");
+/** Writes `index.json` of a complete run. */
+export async function writeIndex(
+  store: Store,
+  run: RunFile,
+  summaries: Summaries,
+  tensors: Commit["tensors"],
+): Promise<void> {
+  await replaceJson(store, "index.json", describeIndex(run, [...summaries.all()], tensors));
 }
 
 /** The layers of a list of taps, ascending, once each. */
 export function layersOf(taps: readonly string[]): number[] {
-  const layers = taps.map((tap) => /^blocks\.(\d+)\./.exec(tap)?.[1]).filter((layer) => layer !== undefined);
-  return [...new Set(layers.map(Number))].sort((a, b) => a - b);
+  const layers = taps.map((tap) => tapOf(tap).layer).filter((layer) => layer !== null);
+  return [...new Set(layers)].sort((a, b) => a - b);
 }
 
 async function replaceJson(store: Store, name: string, value: Json): Promise<void> {

@@ -3,17 +3,19 @@
 // its heartbeat going while a batch takes a minute.
 
 import { type ChildProcess, fork } from "node:child_process";
+import { dirname } from "node:path";
 import { entryPoint } from "../base/entry.js";
 import { type PlainError, reviveError } from "../base/error-transfer.js";
 import { isSluiceError, SluiceError } from "../base/errors.js";
 import type { Execution } from "../engine/engine.js";
+import { explainDiskError } from "../store/disk-errors.js";
 import type { UnitJob, UnitResult } from "./compute-unit.js";
 
 /** What the child needs to load a model. Plain data: it crosses a process boundary. */
 export interface LoadRequest {
   readonly engine: string;
   readonly threads: number;
-  /** The checkpoint's folder. */
+  /** The checkpoint's folder, or its GGUF file. */
   readonly model: string;
   /** Hook names, in the order of the shard's tensors. */
   readonly taps: readonly string[];
@@ -59,9 +61,15 @@ export class EngineProcess implements UnitRunner {
   #settle: { resolve(reply: EngineReply): void; reject(error: Error): void } | undefined;
   #onProgress: ((tokens: number) => void) | undefined;
   #stderr = "";
+  #loadSeconds = 0;
 
   constructor(request: LoadRequest) {
     this.#request = request;
+  }
+
+  /** Seconds that the last loading took, the process's start included; 0 before. */
+  get loadSeconds(): number {
+    return this.#loadSeconds;
   }
 
   start(): Promise<Execution> {
@@ -94,6 +102,7 @@ export class EngineProcess implements UnitRunner {
   }
 
   async #load(): Promise<Execution> {
+    const started = performance.now();
     const child = fork(entryPoint(import.meta.url, "./engine-main.js"), {
       serialization: "advanced",
       execArgv: [],
@@ -111,6 +120,7 @@ export class EngineProcess implements UnitRunner {
     child.on("error", (error) => this.#take()?.reject(new EngineFailure(error.message, { cause: error })));
     child.on("close", (code, signal) => this.#noteDeath(child, code, signal));
     const reply = await this.#ask({ type: "load", request: this.#request });
+    this.#loadSeconds = (performance.now() - started) / 1000;
     if (reply.type === "loaded") return reply.execution;
     await this.stop();
     if (reply.type !== "failed") throw new SluiceError("bug", `the engine answered ${reply.type} to load`);
@@ -153,14 +163,9 @@ export class EngineProcess implements UnitRunner {
   }
 }
 
-/** A full disk is the worker's trouble; anything else that computing raises is the unit's. */
-function asComputeError(plain: PlainError, spool: string): Error {
+/** A full or failing disk is the worker's trouble; anything else that computing raises is the unit's. */
+export function asComputeError(plain: PlainError, spool: string): Error {
   const error = reviveError(plain);
-  if (plain.code !== undefined && ["ENOSPC", "EDQUOT", "EIO"].includes(plain.code)) {
-    return new SluiceError("store", `cannot write the spool file ${spool}: ${plain.message}`, {
-      fix: "Free space on that disk, or name another with --spool.",
-      cause: error,
-    });
-  }
-  return isSluiceError(error, "store") ? error : new EngineFailure(plain.message, { cause: error });
+  const explained = explainDiskError(error, { disk: dirname(spool), path: spool, flag: "--spool" });
+  return isSluiceError(explained, "store") ? explained : new EngineFailure(plain.message, { cause: error });
 }

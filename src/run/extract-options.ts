@@ -45,6 +45,8 @@ export interface ExtractOptions {
   readonly maxSkipped: number | "all" | "half";
   readonly threads: number;
   readonly retryFailed: boolean;
+  /** Start although the estimate does not fit the disk. */
+  readonly yes: boolean;
   readonly leaseSeconds: number;
   readonly spool: string | undefined;
   /** Where checkpoint_worker_N.json is copied too. */

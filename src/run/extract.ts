@@ -2,7 +2,6 @@
 // ended. What the command line, the quickstart and the tests call.
 
 import { randomUUID } from "node:crypto";
-import { mkdir, rename, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
@@ -12,10 +11,11 @@ import { Hasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
 import { openStore } from "../store/stores.js";
 import { Claims } from "./claims.js";
-import { type CheckpointContext, describeCheckpoint, writeDerived } from "./derived.js";
+import { DerivedFiles } from "./derived-files.js";
 import { EngineProcess } from "./engine-process.js";
+import { checkSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
-import { Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
+import { type DescribedState, Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
 import { Leases } from "./leases.js";
 import { CommitLog } from "./log.js";
 import { type OpenedRun, openRun } from "./open-run.js";
@@ -27,6 +27,7 @@ import { Spool } from "./spool.js";
 import { runWorker } from "./worker.js";
 
 const DERIVED_EVERY_MS = 30_000;
+const DOWNLOAD_NOTE_MS = 5_000;
 
 /** What a worker tells while it runs. */
 export interface ExtractReporter {
@@ -34,6 +35,8 @@ export interface ExtractReporter {
   note(message: string): void;
   /** Something wrong that does not end the worker. */
   warn(message: string): void;
+  /** How far a pass over many bytes is that comes before the loop: the dataset, the weights. */
+  reading(what: string, bytes: number, total: number): void;
   /** Called when the loop begins: the live counters, and what is to be done in all. */
   started(progress: Progress, run: OpenedRun, committed: () => number): void;
 }
@@ -46,6 +49,8 @@ export interface ExtractResult {
   readonly committed: number;
   readonly units: number;
   readonly progress: Progress;
+  /** Seconds that loading the model took; 0 where there was nothing to compute. */
+  readonly loadSeconds: number;
 }
 
 /** Runs one worker until the run is complete or it is told to stop. @throws SluiceError as its parts do. */
@@ -84,7 +89,7 @@ class Extraction {
   }
 
   async run(): Promise<ExtractResult> {
-    const plan = await planRun(this.#options);
+    const plan = await this.#plan();
     const store = openStore(this.#options.output);
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
@@ -110,6 +115,28 @@ class Extraction {
     }
   }
 
+  async #plan(): Promise<RunPlan> {
+    const { stopping } = this.#preemption;
+    let told = 0;
+    try {
+      return await planRun(this.#options, {
+        signal: stopping,
+        warn: (message) => this.#reporter.warn(message),
+        onProgress: ({ repo, done, total }) => {
+          if (performance.now() - told < DOWNLOAD_NOTE_MS && done < total) return;
+          told = performance.now();
+          const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+          this.#reporter.note(
+            `${repo.kind} ${repo.name}: ${megabytes(done)} of ${megabytes(total)} downloaded`,
+          );
+        },
+      });
+    } catch (error) {
+      if (stopping.aborted && !isSluiceError(error)) throw preempted(this.#preemption);
+      throw error;
+    }
+  }
+
   async #work(plan: RunPlan, store: Store, leases: Leases): Promise<ExtractResult> {
     const { stopping } = this.#preemption;
     const opened = await openRun({
@@ -118,9 +145,8 @@ class Extraction {
       leases,
       hasher: this.#hasher,
       signal: stopping,
-      onProgress: (what, bytes) => {
-        if (bytes === undefined || bytes === 0) this.#reporter.note(what);
-      },
+      onNote: (message) => this.#reporter.note(message),
+      onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
     const spool = new Spool(this.#options.spool ?? store.spool ?? join(tmpdir(), "sluice-spool"));
@@ -128,20 +154,29 @@ class Extraction {
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();
     this.#refuseForeign(log, store);
-    const repair = await log.findMissingData(stopping);
-    if (repair.length > 0)
-      this.#reporter.warn(`the data of ${repair.length} committed shards is missing: making it again`);
+    const units = log.unitCounts.reduce((sum, count) => sum + count, 0);
+    await this.#checkSpace(store, opened, { committed: log.committed, units });
     const runner = new EngineProcess(plan.load);
+    // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
+    if (log.committed < units) runner.start().catch(() => {});
+    const repair = log.findMissingData(stopping);
+    repair.then(
+      (missing) => {
+        if (missing.length > 0)
+          this.#reporter.warn(`the data of ${missing.length} committed shards is missing: making it again`);
+      },
+      () => {}, // Raised by the next claim.
+    );
     const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
     const reader = new ThreadedUnitReader({
       streams: plan.dataset.streams,
       tables: opened.tables,
       samplesPerShard,
-      model: plan.checkpoint.folder,
+      model: plan.checkpoint.path,
       rules: plan.rules,
       maxSkipped,
     });
-    const { workerId, steal, leaseSeconds } = this.#options;
+    const { workerId, steal, leaseSeconds, dataset, model, checkpointDir } = this.#options;
     const claims = new Claims(log, leases, { uuid: this.#worker.uuid, stream: workerId, steal, repair });
     const shards = new ShardWriter({
       run: opened.run,
@@ -156,47 +191,49 @@ class Extraction {
       worker: this.#worker,
       ready: opened.weights,
     });
-    const units = [...log.units()];
-    const committed = () => units.filter((unit) => log.seems(unit)).length;
-    const derive = (status: CheckpointContext["status"], complete: boolean) =>
-      this.#derive(store, opened, log, status, complete);
-    const timer = setInterval(() => void derive("running", false).catch(() => {}), DERIVED_EVERY_MS);
+    const derived = new DerivedFiles({
+      store,
+      run: opened.run,
+      log,
+      workerId,
+      datasetPath: dataset,
+      modelPath: model,
+      checkpointDir,
+    });
+    const progress = this.#progress;
+    // A derived file that cannot be written now is written later, or its cause shows where it matters.
+    const writeDerived = () => derived.write("running", progress.takeStreams(), stopping).catch(() => {});
+    const timer = setInterval(writeDerived, DERIVED_EVERY_MS);
     timer.unref();
+    const parts = {
+      claims,
+      leases,
+      reader,
+      runner,
+      shards,
+      preemption: this.#preemption,
+      progress,
+      pollMs: Math.min(1000, leaseSeconds * 250),
+    };
     try {
       this.#status = "running";
-      await derive("running", false);
-      this.#reporter.started(this.#progress, opened, committed);
-      const pollMs = Math.min(1000, leaseSeconds * 250);
-      const parts = {
-        claims,
-        leases,
-        reader,
-        runner,
-        shards,
-        preemption: this.#preemption,
-        progress: this.#progress,
-        pollMs,
-      };
+      void writeDerived();
+      this.#reporter.started(progress, opened, () => log.committed);
       const outcome = await Promise.race([runWorker(parts), this.#dropAtDeadline(runner)]);
       clearInterval(timer);
-      const isWhole = outcome === "complete" && committed() === units.length;
-      if (isWhole) {
-        await log.refresh();
-        const missing = await log.findMissingData();
-        if (missing.length > 0)
-          throw new SluiceError(
-            "data",
-            `the data of ${missing.length} shards went missing while this worker ran`,
-            { fix: "Run extract again." },
-          );
+      if (outcome === "complete" && log.committed === units) {
+        await this.#refuseMissing(log);
+        await derived.complete(progress.takeStreams(), progress.shards > 0);
+      } else {
+        await derived.write(outcome, progress.takeStreams());
       }
-      await derive(outcome === "complete" ? "complete" : "preempted", isWhole);
       return {
         outcome,
         run: opened.run.run,
-        committed: committed(),
-        units: units.length,
-        progress: this.#progress,
+        committed: log.committed,
+        units,
+        progress,
+        loadSeconds: runner.loadSeconds,
       };
     } finally {
       clearInterval(timer);
@@ -217,6 +254,12 @@ class Extraction {
     });
   }
 
+  async #checkSpace(store: Store, { run }: OpenedRun, done: Done): Promise<void> {
+    const expected = expectedOf(run);
+    if (expected && done.committed < done.units)
+      this.#reporter.note(await checkSpace(store, expected, done, this.#options.yes));
+  }
+
   #refuseForeign(log: CommitLog, store: Store): void {
     const [foreign] = log.foreignNames();
     if (foreign === undefined) return;
@@ -226,32 +269,17 @@ class Extraction {
     });
   }
 
-  async #derive(
-    store: Store,
-    opened: OpenedRun,
-    log: CommitLog,
-    status: CheckpointContext["status"],
-    complete: boolean,
-  ): Promise<void> {
-    const { workerId, dataset, model, checkpointDir, steal } = this.#options;
-    const commits = await log.readAll();
-    const context = { datasetPath: dataset, modelPath: model, status };
-    const streams = steal ? opened.tables.keys() : [workerId].filter((s) => s < opened.tables.length);
-    await writeDerived(store, opened.run, commits, { ...context, streams, workerId, complete });
-    if (checkpointDir === undefined) return;
-    const own = describeCheckpoint(
-      opened.run,
-      workerId,
-      commits.filter((c) => c.stream === workerId),
-      context,
-    );
-    await mkdir(checkpointDir, { recursive: true });
-    const file = join(checkpointDir, `checkpoint_worker_${workerId}.json`);
-    await writeFile(`${file}.${process.pid}`, `${JSON.stringify(own, null, 1)}\n`);
-    await rename(`${file}.${process.pid}`, file);
+  /** The last look before a run is called complete. */
+  async #refuseMissing(log: CommitLog): Promise<void> {
+    await log.refresh();
+    const missing = await log.findMissingData();
+    if (missing.length === 0) return;
+    throw new SluiceError("data", `the data of ${missing.length} shards went missing while this worker ran`, {
+      fix: "Run extract again.",
+    });
   }
 
-  #describe(): Omit<HeartbeatState, "beat" | "at"> {
+  #describe(): DescribedState {
     const { uuid, workerId, host, started } = this.#worker;
     const p = this.#progress;
     return {
@@ -259,6 +287,7 @@ class Extraction {
       worker_id: workerId,
       host,
       pid: process.pid,
+      process: this.#worker.process,
       status: this.#status === "running" && p.isWaiting && p.unit === null ? "waiting" : this.#status,
       started,
       unit: p.unit,

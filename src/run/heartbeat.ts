@@ -2,7 +2,7 @@
 // worker's leases are to be respected, and `status` what it is doing. Nothing depends on it for correctness.
 
 import { z } from "zod";
-import type { ProcessIdentity } from "../base/process-identity.js";
+import { type ProcessIdentity, processIdentitySchema } from "../base/process-identity.js";
 import type { Store } from "../store/store.js";
 
 /** What a worker is doing, for `status` and for scripts. */
@@ -11,9 +11,13 @@ export const heartbeatSchema = z.object({
   worker_id: z.number().int(),
   host: z.string(),
   pid: z.number().int(),
+  /** Which process of which machine; null where its system does not tell. */
+  process: processIdentitySchema.nullable().default(null),
   status: z.enum(["starting", "running", "waiting", "complete", "preempted", "failed"]),
   /** Counts up with every beat, so that the content changes. */
   beat: z.number().int(),
+  /** Seconds between beats. */
+  beat_seconds: z.number().positive().default(10),
   /** The worker's own clock; shown to people, never compared. */
   at: z.string(),
   started: z.string(),
@@ -31,6 +35,8 @@ export const heartbeatSchema = z.object({
 
 /** One heartbeat. */
 export type HeartbeatState = z.infer<typeof heartbeatSchema>;
+/** What the worker says of itself; the rest is the heartbeat's own. */
+export type DescribedState = Omit<HeartbeatState, "beat" | "beat_seconds" | "at">;
 
 /** Beats a fraction of the lease time, so that one late beat costs no lease; never more often than every half second. */
 export function beatInterval(leaseSeconds: number): number {
@@ -41,12 +47,13 @@ export function beatInterval(leaseSeconds: number): number {
 export class Heartbeat {
   readonly #store: Store;
   readonly #name: string;
-  readonly #describe: () => Omit<HeartbeatState, "beat" | "at">;
+  readonly #describe: () => DescribedState;
   #beat = 0;
+  #beatSeconds = 10;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<unknown> = Promise.resolve();
 
-  constructor(store: Store, uuid: string, describe: () => Omit<HeartbeatState, "beat" | "at">) {
+  constructor(store: Store, uuid: string, describe: () => DescribedState) {
     this.#store = store;
     this.#name = `workers/${uuid}.json`;
     this.#describe = describe;
@@ -54,6 +61,7 @@ export class Heartbeat {
 
   /** Writes the first beat, and then one every interval. */
   async start(leaseSeconds: number): Promise<void> {
+    this.#beatSeconds = beatInterval(leaseSeconds) / 1000;
     await this.#write();
     this.#timer = setInterval(() => {
       // A beat that fails costs at most a lease: the worker's own calls to the store will say what is wrong with it.
@@ -70,7 +78,12 @@ export class Heartbeat {
   }
 
   async #write(): Promise<void> {
-    const state: HeartbeatState = { ...this.#describe(), beat: this.#beat++, at: new Date().toISOString() };
+    const state: HeartbeatState = {
+      ...this.#describe(),
+      beat: this.#beat++,
+      beat_seconds: this.#beatSeconds,
+      at: new Date().toISOString(),
+    };
     await this.#store.replace(this.#name, Buffer.from(`${JSON.stringify(state)}\n`));
   }
 }

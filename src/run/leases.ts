@@ -121,6 +121,11 @@ export class Leases {
     await Promise.all([...this.#held.values()].map((lease) => this.release(lease)));
   }
 
+  /** What was leased at the last look, by whomever. */
+  held(): Iterable<string> {
+    return this.#holders.keys();
+  }
+
   /** Whether somebody else held it at the last look and is not known to be dead. */
   async isHeld(what: string): Promise<boolean> {
     return this.#holders.has(what) && !(await this.isDead(what));
@@ -132,8 +137,9 @@ export class Leases {
     if (!holder) return false;
     const owner = await this.#readOwner(holder.stored);
     if (!owner) return true;
+    // One of ours that we do not hold: the reply to its creation or removal was lost.
+    if (owner.worker === this.#options.worker) return !this.#held.has(what);
     if (owner.process && isAlive(owner.process) === false) return true;
-    if (owner.worker === this.#options.worker) return false;
     if (await this.#hasEnded(owner.worker)) return true;
     const beat = this.#beats.get(owner.worker);
     return beat !== undefined && this.#options.now() - beat.since >= this.#options.leaseSeconds * 1000;

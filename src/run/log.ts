@@ -3,10 +3,12 @@
 
 import { createHash } from "node:crypto";
 import { SluiceError } from "../base/errors.js";
+import { mapAhead } from "../base/read-ahead.js";
 import { type Unit, unitAt, unitCount, unitName } from "../plan/unit.js";
 import type { Store, Stored } from "../store/store.js";
 import { type Commit, decodeCommit, encodeCommit } from "./commit.js";
 import type { RunFile } from "./identity.js";
+import { Summaries } from "./summaries.js";
 
 const COMMIT_NAME = /^tpu_(\d+)\/shard_(\d{4,})\.json$/;
 const READS_AT_ONCE = 32;
@@ -26,56 +28,72 @@ export class CommitLog {
   readonly #store: Store;
   readonly #run: RunFile;
   readonly #runFileSha256: string;
-  /** Commits seen, by unit name; those not yet read are null. */
-  readonly #commits = new Map<string, Commit | null>();
-  /** Sizes of all objects below `tpu_*`, as last listed. */
+  /** 1 where a unit's commit has been seen, by stream and unit. */
+  readonly #seen: readonly Uint8Array[];
+  readonly #foreign = new Set<string>();
+  readonly #summaries: Summaries;
+  #committed = 0;
+  /** Sizes of the data objects below `tpu_*`, as last listed. */
   #sizes = new Map<string, number>();
+  #reading: Promise<unknown> = Promise.resolve();
 
   /** @param runFile the bytes of `run.json`, as read when the worker started. */
   constructor(store: Store, run: RunFile, runFile: Uint8Array) {
+    const { streams, samples_per_shard: perShard } = { ...run.identity.dataset, ...run.identity };
     this.#store = store;
     this.#run = run;
     this.#runFileSha256 = createHash("sha256").update(runFile).digest("hex");
+    this.#seen = streams.map(({ records }) => new Uint8Array(unitCount(records, perShard)));
+    this.#summaries = new Summaries(streams.length);
+  }
+
+  /** How many units each stream has. */
+  get unitCounts(): readonly number[] {
+    return this.#seen.map((units) => units.length);
+  }
+
+  /** How many units have a commit that has been seen. */
+  get committed(): number {
+    return this.#committed;
   }
 
   /** Every unit of the run, stream by stream. */
   *units(): Generator<Unit> {
-    for (let stream = 0; stream < this.#run.identity.dataset.streams.length; stream++)
-      yield* this.unitsOf(stream);
+    for (const stream of this.#seen.keys()) yield* this.unitsOf(stream);
   }
 
   /** The units of one stream, in order; none where the run has no such stream. */
   *unitsOf(stream: number): Generator<Unit> {
-    const records = this.#run.identity.dataset.streams[stream]?.records ?? 0;
-    const perShard = this.#run.identity.samples_per_shard;
-    for (let index = 0; index < unitCount(records, perShard); index++)
-      yield unitAt(stream, index, records, perShard);
+    for (let index = 0; index < (this.#seen[stream]?.length ?? 0); index++) yield this.unitAt(stream, index);
+  }
+
+  /** @throws RangeError where the run has no such unit. */
+  unitAt(stream: number, index: number): Unit {
+    const { dataset, samples_per_shard: perShard } = this.#run.identity;
+    return unitAt(stream, index, dataset.streams[stream]?.records ?? 0, perShard);
   }
 
   /** Lists the run's folders: what has been committed by anybody since. */
   async refresh(): Promise<void> {
     const sizes = new Map<string, number>();
-    for await (const stored of this.#store.list("tpu_")) {
-      sizes.set(stored.name, stored.size);
-      const match = COMMIT_NAME.exec(stored.name);
-      if (!match) continue;
-      const name = stored.name.slice(0, -".json".length);
-      if (!this.#commits.has(name)) this.#commits.set(name, null);
+    for await (const { name, size } of this.#store.list("tpu_")) {
+      const match = COMMIT_NAME.exec(name);
+      if (!match) sizes.set(name, size);
+      else if (!this.#note(Number(match[1]), Number(match[2]) - 1, name)) this.#foreign.add(name);
     }
     this.#sizes = sizes;
   }
 
   /** True where a commit of the unit has been seen; false says nothing for certain. */
   seems(unit: Unit): boolean {
-    return this.#commits.has(unitName(unit));
+    return this.#seen[unit.stream]?.[unit.index] === 1;
   }
 
   /** Whether the unit has a commit, asked by its name. */
   async isCommitted(unit: Unit): Promise<boolean> {
     if (this.seems(unit)) return true;
-    const found = (await this.#store.head(commitName(unit))) !== null;
-    if (found) this.#commits.set(unitName(unit), null);
-    return found;
+    const name = commitName(unit);
+    return (await this.#store.head(name)) !== null && this.#note(unit.stream, unit.index, name);
   }
 
   /**
@@ -83,30 +101,41 @@ export class CommitLog {
    * @throws SluiceError `data` where the commit is torn, or names another run, stream, unit or range of records.
    */
   async read(unit: Unit): Promise<Commit | null> {
-    const known = this.#commits.get(unitName(unit));
-    if (known) return known;
-    if (known === undefined && !(await this.isCommitted(unit))) return null;
+    if (!(await this.isCommitted(unit))) return null;
     const name = commitName(unit);
     const commit = decodeCommit(`${this.#store.uri}/${name}`, await this.#store.read(name));
     this.#check(commit, unit, name);
-    this.#commits.set(unitName(unit), commit);
     return commit;
   }
 
-  /** All commits of the run seen so far, in order of stream and unit, read with bounded parallelism. */
+  /** The commits seen so far, in order of stream and unit, read with bounded parallelism. @throws as {@link read}. */
+  async *commits(signal?: AbortSignal): AsyncGenerator<Commit> {
+    for await (const commit of this.#readEach(this.#seenUnits(), signal)) if (commit) yield commit;
+  }
+
+  /** {@link commits}, all in memory: about 10 kB each. */
   async readAll(signal?: AbortSignal): Promise<Commit[]> {
-    const wanted = [...this.units()].filter((unit) => this.seems(unit));
-    const commits: (Commit | null)[] = new Array(wanted.length).fill(null);
-    let next = 0;
-    const readSome = async () => {
-      for (let i = next++; i < wanted.length; i = next++) {
+    const commits: Commit[] = [];
+    for await (const commit of this.commits(signal)) commits.push(commit);
+    return commits;
+  }
+
+  /** Reads what has been seen and not been read before; one call at a time does the reading. @throws as {@link read}. */
+  summarise(signal?: AbortSignal): Promise<Summaries> {
+    const result = this.#reading.then(async () => {
+      const isNew = (unit: Unit) => !this.#summaries.has(unit);
+      for await (const commit of this.#readEach(filter(this.#seenUnits(), isNew), signal))
+        if (commit) this.#summaries.add(commit);
+      for (let unit = this.#summaries.nextToFold(); unit; unit = this.#summaries.nextToFold()) {
         signal?.throwIfAborted();
-        const unit = wanted[i];
-        if (unit) commits[i] = await this.read(unit);
+        const commit = await this.read(unit);
+        if (!commit) break;
+        this.#summaries.add(commit);
       }
-    };
-    await Promise.all(Array.from({ length: READS_AT_ONCE }, readSome));
-    return commits.filter((commit) => commit !== null);
+      return this.#summaries;
+    });
+    this.#reading = result.catch(() => {});
+    return result;
   }
 
   /**
@@ -114,8 +143,7 @@ export class CommitLog {
    * (Another run's files were copied in, or the run's folder was made anew under a sleeping worker.)
    */
   foreignNames(): string[] {
-    const own = new Set([...this.units()].map(unitName));
-    return [...this.#commits.keys()].filter((name) => !own.has(name)).map((name) => `${name}.json`);
+    return [...this.#foreign];
   }
 
   /**
@@ -125,24 +153,24 @@ export class CommitLog {
    */
   async findMissingData(signal?: AbortSignal): Promise<Unit[]> {
     const missing: Unit[] = [];
-    for (const commit of await this.readAll(signal)) {
-      const name = dataName(commit);
-      if (name === null) continue;
+    for (const summary of (await this.summarise(signal)).all()) {
+      if (summary.data === null) continue;
+      const name = `tpu_${summary.stream}/${summary.data}`;
       const size = this.#sizes.get(name) ?? (await this.#store.head(name))?.size;
-      if (size === undefined) missing.push(this.#unitOf(commit));
-      else if (size !== commit.size) {
+      if (size === undefined) missing.push(this.unitAt(summary.stream, summary.unit));
+      else if (size !== summary.size) {
         throw new SluiceError("data", `shard ${this.#store.uri}/${name} is corrupt`, {
           found: `${size} bytes`,
-          expected: `the ${commit.size} bytes of its commit`,
+          expected: `the ${summary.size} bytes of its commit`,
           fix: "Restore it from a copy, or remove it: extract makes it again.",
-          values: { name, size, committed: commit.size },
+          values: { name, size, committed: summary.size },
         });
       }
     }
     return missing;
   }
 
-  /** Bytes of an object below `tpu_*` by the last listing. */
+  /** Bytes of a data object by the last listing. */
   listedSize(name: string): number | undefined {
     return this.#sizes.get(name);
   }
@@ -175,18 +203,32 @@ export class CommitLog {
     await this.confirmRun();
     const name = commitName(unit);
     const created = await this.#store.create(name, encodeCommit(commit));
+    this.#note(unit.stream, unit.index, name);
     if (created !== "exists") {
-      this.#commits.set(unitName(unit), commit);
-      if (commit.data !== null) this.#sizes.set(`tpu_${commit.stream}/${commit.data}`, commit.size);
+      this.#summaries.add(commit);
       return "committed";
     }
-    this.#commits.set(unitName(unit), null);
     const winner = await this.read(unit);
     return winner?.by.attempt === commit.by.attempt ? "committed" : "lost";
   }
 
-  #unitOf(commit: Commit): Unit {
-    return { stream: commit.stream, index: commit.unit, from: commit.records[0], to: commit.records[1] };
+  /** Remembers that a unit has a commit; false where the run has no such unit. */
+  #note(stream: number, index: number, name: string): boolean {
+    const units = this.#seen[stream];
+    if (units === undefined || index >= units.length || name !== commitName({ stream, index })) return false;
+    if (units[index] === 0) this.#committed += 1;
+    units[index] = 1;
+    return true;
+  }
+
+  *#seenUnits(): Generator<Unit> {
+    for (const [stream, units] of this.#seen.entries())
+      for (let index = units.indexOf(1); index >= 0; index = units.indexOf(1, index + 1))
+        yield this.unitAt(stream, index);
+  }
+
+  #readEach(units: Iterable<Unit>, signal?: AbortSignal): AsyncGenerator<Commit | null> {
+    return mapAhead(units, READS_AT_ONCE, (unit) => this.read(unit), signal);
   }
 
   #check(commit: Commit, unit: Unit, name: string): void {
@@ -204,4 +246,8 @@ export class CommitLog {
       throw foreign("record range", commit.records, `[${unit.from},${unit.to}]`);
     }
   }
+}
+
+function* filter<T>(items: Iterable<T>, isWanted: (item: T) => boolean): Generator<T> {
+  for (const item of items) if (isWanted(item)) yield item;
 }

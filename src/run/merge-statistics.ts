@@ -1,19 +1,7 @@
 // Statistics of a whole stream or run from those of its shards: merged in the order of the shards, so that everybody who
 // merges the same commits gets the same numbers.
 
-import type { Commit, StatisticsEntry } from "./commit.js";
-
-const NOTHING: StatisticsEntry = {
-  count: 0,
-  rows: 0,
-  mean: 0,
-  variance: 0,
-  mean_norm: 0,
-  max_abs: 0,
-  nan: 0,
-  inf: 0,
-  overflow: 0,
-};
+import type { StatisticsEntry } from "./commit.js";
 
 /** Both sets of values together (Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm"). */
 export function mergeEntries(a: StatisticsEntry, b: StatisticsEntry): StatisticsEntry {
@@ -37,10 +25,13 @@ export function mergeEntries(a: StatisticsEntry, b: StatisticsEntry): Statistics
   };
 }
 
-/** The statistics of one tensor over commits, in the order given. */
-export function mergeStatistics(commits: readonly Commit[], tensor: string): StatisticsEntry {
-  return commits.reduce((merged, commit) => {
-    const entry = commit.statistics[tensor];
-    return entry ? mergeEntries(merged, entry) : merged;
-  }, NOTHING);
+/** Joins a shard's statistics to those of all shards before it, by tensor, in place. */
+export function mergeStatistics(
+  merged: Record<string, StatisticsEntry>,
+  shard: Readonly<Record<string, StatisticsEntry>>,
+): void {
+  for (const [name, entry] of Object.entries(shard)) {
+    const before = merged[name];
+    merged[name] = before ? mergeEntries(before, entry) : entry;
+  }
 }

@@ -1,21 +1,16 @@
 // Opening a run: the first worker creates it, all others compare themselves with it. `run.json` is the decision: what it
 // says of the dataset fixes the unit tables, which any worker can make again from the dataset.
 
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
-import { bytesOf } from "../base/dtype.js";
+import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../base/errors.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
-import type { SampledRecord } from "../data/record-stream.js";
-import { RecordReader } from "../data/records.js";
 import { sampleDataset, scanDataset } from "../data/scan.js";
-import { TOKENIZER_FILES } from "../data/tokenizer.js";
-import { sampleUnit } from "../data/unit-samples.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
-import { chooseSamplesPerShard, type RecordEstimate } from "../plan/samples-per-shard.js";
+import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
+import { chooseSamplesPerShard } from "../plan/samples-per-shard.js";
 import type { Hasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
+import { checkSpace, sampleSizes, shapeOf } from "./expected-size.js";
 import {
   decodeRunFile,
   encodeRunFile,
@@ -50,8 +45,10 @@ export interface OpenRunParts {
   readonly leases: Leases;
   readonly hasher: Hasher;
   readonly signal: AbortSignal;
-  /** Tells what is being done, and how many bytes of the dataset have been read. */
-  readonly onProgress: (what: string, bytes?: number) => void;
+  /** Gets something worth a line. */
+  readonly onNote: (message: string) => void;
+  /** Gets how far a pass over many bytes is; at its end, all of them. */
+  readonly onReading: (what: string, bytes: number, total: number) => void;
 }
 
 /**
@@ -78,22 +75,23 @@ export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
 }
 
 async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, plan, hasher, signal, onProgress } = parts;
+  const { store, plan, hasher, signal, onNote, onReading } = parts;
   const { options, dataset } = plan;
-  const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal);
+  const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal, (bytes, total) =>
+    onReading("hashing the weights", bytes, total),
+  );
   weights.catch(() => {}); // Raised below.
-  onProgress("looking at the dataset");
+  onNote("looking at the dataset");
   const looked = await sampleDataset(dataset, SAMPLED_RECORDS, signal);
   await refuseMissingColumns(dataset, looked, plan.rules);
-  const perShard = options.samplesPerShard ?? (await estimateSamplesPerShard(parts, looked));
-  onProgress("reading the dataset once", 0);
-  const tables = await scanDataset(
-    dataset,
-    perShard,
-    options.maxSamples,
-    (bytes) => onProgress("reading the dataset once", bytes),
-    signal,
-  );
+  const sizes = await sampleSizes(plan, looked);
+  const perShard = choosePerShard(parts, sizes);
+  const expect = (records: number) =>
+    estimateRun(sizes, shapeOf(plan, perShard), records, dataset.streams.length);
+  const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const guess = expect(guessRecords(sizes, datasetBytes, options.maxSamples));
+  await checkSpace(store, guess, { committed: 0, units: guess.shards }, options.yes);
+  const tables = await readDataset(parts, "reading the dataset once", perShard);
   const records = tables.reduce((sum, table) => sum + table.records, 0);
   if (records === 0)
     throw new SluiceError("config", `the dataset ${dataset.path} has no records`, {
@@ -109,7 +107,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
     created: new Date().toISOString(),
     model: plan.checkpoint.family,
     node: process.version,
-    expected_records: records,
+    expected: { ...expect(records), shards: tables.reduce((sum, table) => sum + table.units.length, 0) },
   };
   const created = await store.create("run.json", encodeRunFile(identity, record));
   const opened = await joinRun(parts, tables);
@@ -122,7 +120,7 @@ async function joinRun(parts: OpenRunParts, scanned?: readonly UnitTable[]): Pro
   const run = decodeRunFile(bytes, store.uri);
   compareSettings(run, plan, store.uri);
   const tables = await openTables(parts, run, scanned);
-  await keepModelFiles(store, plan.checkpoint.folder);
+  await keepModelFiles(store, plan);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal).then((sha256) =>
     refuseDifferences(
       findDifferences(run.identity.model.weights_sha256, sha256, "model.weights_sha256"),
@@ -164,7 +162,7 @@ async function openTables(
   run: RunFile,
   scanned?: readonly UnitTable[],
 ): Promise<readonly UnitTable[]> {
-  const { store, plan, signal, onProgress } = parts;
+  const { store } = parts;
   const { streams } = run.identity.dataset;
   const found: (UnitTable | null)[] = [];
   for (const [s, stream] of streams.entries()) {
@@ -180,15 +178,7 @@ async function openTables(
   }
   if (found.some((table) => table === null)) {
     const perShard = run.identity.samples_per_shard;
-    const tables =
-      scanned ??
-      (await scanDataset(
-        plan.dataset,
-        perShard,
-        plan.options.maxSamples,
-        (b) => onProgress("reading the dataset again", b),
-        signal,
-      ));
+    const tables = scanned ?? (await readDataset(parts, "reading the dataset again", perShard));
     refuseOtherDataset(run, tables, parts);
     for (const [s, table] of tables.entries()) {
       if (found[s]) continue;
@@ -198,6 +188,21 @@ async function openTables(
   }
   const tables = found.filter((table) => table !== null);
   await refuseResized(parts, run, tables);
+  return tables;
+}
+
+/** The one pass over the dataset. */
+async function readDataset(
+  { plan, signal, onReading }: OpenRunParts,
+  what: string,
+  samplesPerShard: number,
+): Promise<UnitTable[]> {
+  const { dataset, options } = plan;
+  const total = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const tell = (bytes: number) => onReading(what, bytes, total);
+  tell(0);
+  const tables = await scanDataset(dataset, samplesPerShard, options.maxSamples, tell, signal);
+  tell(total); // --max-samples may have ended it before.
   return tables;
 }
 
@@ -247,39 +252,34 @@ function withDataset<T extends Pick<Identity, "dataset">>(identity: T, tables: r
   return { ...identity, dataset: { ...identity.dataset, records, streams } };
 }
 
-/** Samples per shard from records evenly spaced in the dataset, as they would be computed and stored. */
-async function estimateSamplesPerShard(
-  { plan, onProgress }: OpenRunParts,
-  looked: readonly SampledRecord[],
-): Promise<number> {
-  const reader = new RecordReader(plan.rules, plan.tokenizer);
-  const rowBytes = plan.activations.reduce(
-    (sum, { rowShape, dtype }) => sum + bytesOf(dtype) * rowShape.reduce((a, b) => a * b, 1),
-    0,
-  );
-  const estimates: RecordEstimate[] = [];
-  for (const [record, { raw, weight }] of looked.entries()) {
-    const { samples } = sampleUnit(reader, [{ record, raw }]);
-    const tokens = samples.reduce((sum, s) => sum + s.ids.length, 0);
-    const rows =
-      plan.selection === "rows" ? samples.reduce((sum, s) => sum + s.positions.length, 0) : samples.length;
-    estimates.push({ weight, tokens, storedBytes: rows * (rowBytes + 9) + tokens * 4 + samples.length * 64 });
-    await nextTurn();
-  }
+/** Samples per shard, so that a shard is about as large as was asked for. */
+function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSize[]): number {
+  if (plan.options.samplesPerShard !== undefined) return plan.options.samplesPerShard;
+  const shape = shapeOf(plan, 1);
+  const estimates = sizes.map((r) => ({
+    weight: r.weight,
+    tokens: r.tokens,
+    storedBytes: storedBytes(r, shape),
+  }));
   const wanted = plan.options.shardBytes ?? DEFAULT_SHARD_BYTES;
   const { samples, boundBy } = chooseSamplesPerShard(estimates, wanted);
   if (boundBy === "tokens")
-    onProgress(
+    onNote(
       `shards hold ${samples} records: smaller than --shard-size, so that a lost shard costs at most 131,072 tokens`,
     );
   return samples;
 }
 
 /** A copy of what is needed to decode the run in ten years. */
-async function keepModelFiles(store: Store, folder: string): Promise<void> {
-  for (const name of ["config.json", ...TOKENIZER_FILES]) {
-    if ((await store.head(`model/${name}`)) !== null) continue;
-    const bytes = await readFile(join(folder, name)).catch(() => null);
-    if (bytes) await store.create(`model/${name}`, new Uint8Array(bytes));
+async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan): Promise<void> {
+  const files = {
+    "config.json": `${JSON.stringify(checkpoint.config, null, 2)}\n`,
+    "tokenizer.json": tokenizer?.files.json,
+    "tokenizer_config.json": tokenizer?.files.config,
+    "chat_template.jinja": tokenizer?.chatTemplate ?? undefined,
+  };
+  for (const [name, text] of Object.entries(files)) {
+    if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;
+    await store.create(`model/${name}`, Buffer.from(text));
   }
 }

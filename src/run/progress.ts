@@ -22,6 +22,8 @@ export class Progress {
   isWaiting = false;
   /** The unit that is being computed. */
   unit: string | null = null;
+  /** Streams with a commit of this worker's since they were last asked for. */
+  #streams = new Set<number>();
   readonly #warn: (message: string) => void;
   readonly #started = performance.now();
   #unitTokens = 0;
@@ -42,6 +44,13 @@ export class Progress {
   /** Tells the user of something that does not end the worker. */
   warn(message: string): void {
     this.#warn(message);
+  }
+
+  /** The streams that this worker has committed to since the last call. */
+  takeStreams(): ReadonlySet<number> {
+    const taken = this.#streams;
+    this.#streams = new Set();
+    return taken;
   }
 
   startUnit(name: string, samples: UnitSamples): void {
@@ -78,6 +87,7 @@ export class Progress {
   countUnit(samples: UnitSamples, commit: Commit | null): void {
     if (!commit) return;
     this.shards += 1;
+    this.#streams.add(commit.stream);
     this.samples += samples.count;
     this.tokens += commit.tokens;
     this.tokensComputed += commit.tokens_computed;

@@ -2,12 +2,16 @@
 // follows from them and the options. Everything here is checked, so that wrong input is refused before anything starts.
 
 import { SluiceError } from "../base/errors.js";
+import { openChatTemplate } from "../data/chat-template.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { costOf } from "../graph/graph.js";
-import { parseHooks, type Tap } from "../model/hooks.js";
+import type { DownloadOptions } from "../hub/snapshot.js";
+import { type HookPoint, hookPoints } from "../model/hooks.js";
+import { locateModel } from "../model/locate.js";
 import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
+import { parseHooks } from "../model/parse-hooks.js";
 import type { BatchLimits } from "../plan/batches.js";
 import { parsePositions, selectionOf } from "../plan/positions.js";
 import type { ActivationSpec, ShardFormat } from "../shard/format.js";
@@ -26,7 +30,7 @@ export interface RunPlan {
   readonly checkpoint: Checkpoint;
   readonly dataset: Dataset;
   readonly tokenizer: Tokenizer | null;
-  readonly taps: readonly Tap[];
+  readonly taps: readonly HookPoint[];
   readonly format: ShardFormat;
   readonly activations: readonly ActivationSpec[];
   readonly selection: "rows" | "mean" | "max";
@@ -40,22 +44,31 @@ export interface RunPlan {
 const UNKNOWN_HASH = "0".repeat(64);
 
 /**
- * Opens model and dataset, and resolves the options against them.
+ * Opens model and dataset, and resolves the options against them. A model of the Hub is brought here before.
  * @throws SluiceError `config` for a missing or unsupported model or dataset, `usage` for hooks, layers or positions that do not exist.
  */
-export async function planRun(options: ExtractOptions): Promise<RunPlan> {
-  const checkpoint = await openModel(options.model);
+export async function planRun(options: ExtractOptions, download: DownloadOptions = {}): Promise<RunPlan> {
+  const model = await locateModel(options.model, download);
+  const checkpoint = await openModel(model);
   const { shape } = checkpoint;
-  const taps = parseHooks(options.hooks, options.layers, shape.layers);
+  const taps = parseHooks(options.hooks, options.layers, hookPoints(shape.build), shape.modules);
   const positions = parsePositions(options.positions);
   const selection = selectionOf(positions);
   const format = findFormat(options.format);
   const stored = format.storedDType(options.dtype);
   const tapDType = options.dtype === "bfloat16" ? "bfloat16" : "float32";
+  const activations = taps.map(({ name, layer, rowShape, meaning }) => ({
+    name,
+    layer,
+    rowShape,
+    dtype: stored,
+    meaning,
+  }));
+  format.check?.(activations);
   const load: LoadRequest = {
     engine: options.engine,
     threads: options.threads,
-    model: options.model,
+    model,
     taps: taps.map((tap) => tap.name),
     selection,
     tapDType,
@@ -68,8 +81,8 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
       : limitLength("--context-size", contextSize, checkpoint);
   const stride = Math.min(options.stride ?? maxLength, maxLength);
   const dataset = await openDataset(options.dataset, usedColumns(options));
-  const tokenizer = await openTokenizer(options.model);
-  const template = options.prompt === "chat" ? (tokenizer?.chatTemplate() ?? null) : null;
+  const tokenizer = await openTokenizer(model);
+  const template = options.prompt === "chat" ? openChatTemplate(tokenizer) : null;
   const specials = specialIds(tokenizer, checkpoint);
   const rules: RecordRules = {
     prompt: options.prompt,
@@ -97,13 +110,7 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
     tokenizer,
     taps,
     format,
-    activations: taps.map(({ name, layer, meaning }) => ({
-      name,
-      layer,
-      rowShape: [shape.width],
-      dtype: stored,
-      meaning,
-    })),
+    activations,
     selection,
     rules,
     limits: {
@@ -117,7 +124,7 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
       format: "sluice-run-1",
       model: {
         family: checkpoint.family,
-        revision: null,
+        revision: checkpoint.revision,
         config: { ...checkpoint.config },
         weights_sha256: UNKNOWN_HASH,
       },
@@ -161,10 +168,10 @@ export async function planRun(options: ExtractOptions): Promise<RunPlan> {
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
-function limitLength(flag: string, maxLength: number, { shape, folder }: Checkpoint): number {
+function limitLength(flag: string, maxLength: number, { shape, path }: Checkpoint): number {
   if (!shape.positionsAreLearned || maxLength <= shape.maxPositions) return maxLength;
   if (flag === "--max-seq-length" && maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
-  throw new SluiceError("usage", `the model at ${folder} has ${shape.maxPositions} learned positions`, {
+  throw new SluiceError("usage", `the model at ${path} has ${shape.maxPositions} learned positions`, {
     found: `${flag} ${maxLength}`,
     expected: `at most ${shape.maxPositions}`,
   });

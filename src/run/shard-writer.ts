@@ -12,7 +12,7 @@ import { indexTensors } from "../shard/index-tensors.js";
 import type { Store } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import type { UnitResult } from "./compute-unit.js";
-import { createData } from "./create-data.js";
+import { type CreatedData, createData, type FinishedData } from "./create-data.js";
 import type { UnitRunner } from "./engine-process.js";
 import type { WorkerIdentity } from "./heartbeat.js";
 import type { RunFile } from "./identity.js";
@@ -104,22 +104,25 @@ export class ShardWriter {
     try {
       const laidOut = file === null ? null : await hasher.hash(file, spooled.layout?.tensors ?? []);
       let hash = laidOut;
-      if (file !== null && laidOut && format.compress) {
+      let compressed: FinishedData["compressed"];
+      const { compression, extension } = format;
+      if (file !== null && laidOut && compression) {
         const target = `${file}.z`;
         const comment = `sluice run ${run.run} unit ${unitName(unit)} size ${laidOut.size} sha256 ${laidOut.sha256}`;
-        await format.compress(file, target, comment);
+        await compression.compress(file, target, comment);
         await spool.remove(file);
         file = target;
         hash = await hasher.hash(file, []);
+        compressed = { compression, comment, sha256: laidOut.sha256 };
       }
       const committed = how.repair ? await log.read(unit) : null;
       const data =
         file === null || !hash
           ? null
-          : await createData(store, unit, file, hash, format.extension, committed);
+          : await createData(store, unit, { file, hash, extension, compressed }, committed);
       if (committed) return null;
       await this.#o.ready;
-      const commit = this.#describe(unit, samples, spooled, how.attempt, data, hash, laidOut);
+      const commit = this.#describe(unit, samples, spooled, how.attempt, data, laidOut);
       return (await log.commit(unit, commit)) === "committed" ? commit : null;
     } catch (error) {
       throw await this.#explain(error);
@@ -128,7 +131,7 @@ export class ShardWriter {
     }
   }
 
-  /** A spool file that vanishes, or an engine that cannot open it, may mean that the whole run was deleted under this worker. */
+  /** A spool file that vanishes, or an engine that cannot open it, may mean that the whole run was deleted under this worker. A full disk is said to be one. */
   async #explain(error: unknown): Promise<unknown> {
     if (isSluiceError(error)) return error;
     try {
@@ -136,7 +139,7 @@ export class ShardWriter {
     } catch (changed) {
       return changed;
     }
-    if (systemCode(error) !== "ENOENT") return error;
+    if (systemCode(error) !== "ENOENT") return this.#o.spool.explain(error);
     const fix = "Leave the spool folder alone while workers run, and start again.";
     return new SluiceError("store", `a spool file in ${this.#o.spool.folder} vanished`, {
       fix,
@@ -177,8 +180,7 @@ export class ShardWriter {
     samples: UnitSamples,
     spooled: SpooledUnit,
     attempt: string,
-    data: string | null,
-    hash: FileHash | null,
+    data: CreatedData | null,
     laidOut: FileHash | null,
   ): Commit {
     const { run, worker, activations, selection } = this.#o;
@@ -203,10 +205,10 @@ export class ShardWriter {
       run: run.run,
       stream: unit.stream,
       unit: unit.index,
-      data,
-      size: hash?.size ?? 0,
-      sha256: hash?.sha256 ?? null,
-      crc32c: hash?.crc32c ?? null,
+      data: data?.name ?? null,
+      size: data?.hash.size ?? 0,
+      sha256: data?.hash.sha256 ?? null,
+      crc32c: data?.hash.crc32c ?? null,
       records: [unit.from, unit.to],
       samples: samples.count,
       rows: selection === "rows" ? samples.positions.length : samples.count,

@@ -2,8 +2,8 @@
 // `.tmp/`, and the finished file is itself what is linked.
 
 import { join } from "node:path";
-import { SluiceError, systemCode } from "../base/errors.js";
 import type { ShardLayout } from "../shard/format.js";
+import { explainDiskError } from "../store/disk-errors.js";
 import { type FileSystem, nodeFileSystem } from "../store/file-system.js";
 import { cleanTemporaries, temporaryName } from "../store/temporary.js";
 
@@ -18,15 +18,22 @@ export class Spool {
     this.#fs = fs;
   }
 
-  /** Makes the folder, and removes what dead workers of this machine left in it. */
+  /**
+   * Makes the folder, and removes what dead workers of this machine left in it.
+   * @throws SluiceError as {@link explainDiskError} says.
+   */
   async prepare(): Promise<void> {
-    await this.#fs.makeFolder(this.folder);
-    await cleanTemporaries(this.folder, this.#fs);
+    try {
+      await this.#fs.makeFolder(this.folder);
+      await cleanTemporaries(this.folder, this.#fs);
+    } catch (cause) {
+      throw this.explain(cause);
+    }
   }
 
   /**
    * A new file with the layout's fixed bytes in their places. @returns its path.
-   * @throws SluiceError `store` where the disk is full.
+   * @throws SluiceError as {@link explainDiskError} says.
    */
   async create(layout: ShardLayout): Promise<string> {
     const path = join(this.folder, `${temporaryName()}.shard`);
@@ -42,14 +49,13 @@ export class Spool {
       return path;
     } catch (cause) {
       await this.remove(path);
-      const code = systemCode(cause);
-      if (code !== "ENOSPC" && code !== "EDQUOT" && code !== "EIO") throw cause;
-      throw new SluiceError("store", `cannot write the spool file ${path}`, {
-        found: code,
-        fix: "Free space there, or name another folder with --spool.",
-        cause,
-      });
+      throw this.explain(cause);
     }
+  }
+
+  /** What an error of using the folder's files means. */
+  explain(cause: unknown): unknown {
+    return explainDiskError(cause, { disk: this.folder, path: this.folder, flag: "--spool" });
   }
 
   /** Removes a file of this worker's; no error where it is gone. */

@@ -3,42 +3,56 @@
 
 import { createHash } from "node:crypto";
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
+import { cacheFolder } from "../base/cache-folder.js";
+import { sha256OfBlob } from "../hub/repo.js";
 import type { Hasher } from "../shard/hash.js";
 
 const cacheSchema = z.record(z.string(), z.string());
 
 /**
- * The SHA-256 over the hashes of a checkpoint's weight files, in order of name.
- * @param files real paths. @param hasher does the reading, off the main thread.
+ * The SHA-256 over the hashes of a checkpoint's weight files. A blob of the Hub's cache has its hash for a name.
+ * @param files real paths, in the order of the checkpoint's own names, which blobs do not have. @param hasher does the reading, off the main thread.
+ * @param onProgress gets the bytes done so far, and those of all files.
  */
 export async function hashWeights(
   files: readonly string[],
   hasher: Hasher,
   signal?: AbortSignal,
+  onProgress?: (bytes: number, total: number) => void,
 ): Promise<string> {
   const all = createHash("sha256");
-  for (const file of [...files].sort((a, b) => (basename(a) < basename(b) ? -1 : 1))) {
-    all.update(await hashFileCached(file, hasher, signal));
+  const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  let before = 0;
+  for (const [i, file] of files.entries()) {
+    const tell = (bytes: number) => onProgress?.(before + bytes, total);
+    all.update(sha256OfBlob(file) ?? (await hashFileCached(file, hasher, signal, tell)));
+    before += sizes[i] ?? 0;
+    onProgress?.(before, total);
   }
   return all.digest("hex");
 }
 
-async function hashFileCached(file: string, hasher: Hasher, signal?: AbortSignal): Promise<string> {
+async function hashFileCached(
+  file: string,
+  hasher: Hasher,
+  signal?: AbortSignal,
+  onProgress?: (bytes: number) => void,
+): Promise<string> {
   const facts = await stat(file, { bigint: true });
   const key = `${file} ${facts.size} ${facts.mtimeNs} ${facts.ino}`;
   const cache = await readCache();
   const known = cache[key];
   if (known) return known;
-  const { sha256 } = await hasher.hash(file, [], signal);
+  const { sha256 } = await hasher.hash(file, [], signal, onProgress);
   await writeCache({ ...(await readCache()), [key]: sha256 });
   return sha256;
 }
 
 function cacheFile(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "sluice", "weights.json");
+  return cacheFolder("weights.json");
 }
 
 async function readCache(): Promise<Record<string, string>> {

@@ -61,15 +61,19 @@ export async function runWorker(parts: WorkerParts): Promise<WorkerOutcome> {
 /** Claims and reads the next unit while the current one is computed. */
 class ReadAhead {
   readonly #parts: WorkerParts;
+  readonly #dropped = new AbortController();
+  /** Told to stop, or dropped: waiting for others must end, since the worker that fails may be what is waited for. */
+  readonly #signal: AbortSignal;
   #next: Promise<ReadUnit | null> | undefined;
 
   constructor(parts: WorkerParts) {
     this.#parts = parts;
+    this.#signal = AbortSignal.any([parts.preemption.stopping, this.#dropped.signal]);
   }
 
   /** The next unit, read; null when there is nothing left to do, or when told to stop. */
   async next(): Promise<ReadUnit | null> {
-    const current = this.#next ?? claimAndRead(this.#parts);
+    const current = this.#next ?? claimAndRead(this.#parts, this.#signal);
     this.#next = undefined;
     const read = await current;
     if (!read) return null;
@@ -77,29 +81,29 @@ class ReadAhead {
       await release(this.#parts, read.claim);
       return null;
     }
-    this.#next = claimAndRead(this.#parts);
+    this.#next = claimAndRead(this.#parts, this.#signal);
     this.#next.catch(() => {}); // Raised when it is its turn.
     return read;
   }
 
-  /** Gives back what was read ahead. */
+  /** Stops, and gives back what was read ahead. */
   async drop(): Promise<void> {
+    this.#dropped.abort();
     const read = await this.#next?.catch(() => null);
     if (read) await release(this.#parts, read.claim);
   }
 }
 
-async function claimAndRead(parts: WorkerParts): Promise<ReadUnit | null> {
-  const { claims, preemption, progress, reader } = parts;
-  const { stopping } = preemption;
-  while (!stopping.aborted) {
+async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<ReadUnit | null> {
+  const { claims, progress, reader } = parts;
+  while (!signal.aborted) {
     const claim = await claims.next();
     if ("unit" in claim) {
       try {
-        return { claim, samples: await reader.read(claim.unit, stopping) };
+        return { claim, samples: await reader.read(claim.unit, signal) };
       } catch (error) {
         await release(parts, claim);
-        if (stopping.aborted) return null;
+        if (signal.aborted) return null;
         throw error;
       }
     }
@@ -109,7 +113,7 @@ async function claimAndRead(parts: WorkerParts): Promise<ReadUnit | null> {
     }
     if (claim.kind === "given-up") throw await describeGivenUp(parts, claim.units);
     progress.isWaiting = true;
-    await sleep(parts.pollMs, undefined, { signal: stopping }).catch(() => {});
+    await sleep(Math.max(parts.pollMs, claims.pollMs), undefined, { signal }).catch(() => {});
     progress.isWaiting = false;
   }
   return null;

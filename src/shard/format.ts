@@ -1,13 +1,15 @@
 // A shard's format decides where every byte lies, before anything is computed: lengths are known once a unit is
 // tokenized. The engine's process then writes rows to their final places, in any order.
 
+import type { Transform } from "node:stream";
 import type { DType, FloatDType } from "../base/dtype.js";
 
 /** One activation tensor of a shard: all selected rows of one hook and layer. */
 export interface ActivationSpec {
   /** `blocks.3.hook_resid_post`. */
   readonly name: string;
-  readonly layer: number;
+  /** Null where the hook belongs to no block. */
+  readonly layer: number | null;
   /** Shape of one row: [width], or [heads, head width]. */
   readonly rowShape: readonly number[];
   /** As stored. */
@@ -70,13 +72,19 @@ export interface ShardFormat {
   readonly extension: string;
   /** The dtype in which values are stored where the user asked for `dtype` (pkl.gz stores bfloat16 as float32). */
   storedDType(dtype: FloatDType): FloatDType;
-  /** @throws SluiceError `usage` where the format cannot hold the contents (pkl.gz: more than one hook). */
+  /** @throws SluiceError `usage` where the format cannot hold such tensors (pkl.gz: more than one hook, or one of no layer). */
+  readonly check?: (activations: readonly ActivationSpec[]) => void;
   layout(contents: ShardContents): ShardLayout;
-  /** Compression after the file is complete, or undefined where the laid-out file is the data object itself. */
-  readonly compress?: (
-    laidOut: string,
-    target: string,
-    comment: string,
-    signal?: AbortSignal,
-  ) => Promise<void>;
+  /** What is done to the file once it is complete; undefined where the laid-out file is the data object itself. */
+  readonly compression?: Compression;
+}
+
+/** A compression of a whole shard. Other versions of the compressor make other bytes of the same file. */
+export interface Compression {
+  /** Compresses a file into a new one, which carries the comment. */
+  compress(laidOut: string, target: string, comment: string, signal?: AbortSignal): Promise<void>;
+  /** The comment of a compressed file, from its first bytes; undefined where it has none. */
+  readComment(start: Uint8Array): string | undefined;
+  /** Expands what is written to it. */
+  expand(): Transform;
 }

@@ -1,8 +1,9 @@
 // The thread of shard/hash.ts.
 
 import { parentPort } from "node:worker_threads";
-import { answerHash, type HashRequest } from "./hash.js";
+import { answerHash, type HashReply, type HashRequest } from "./hash.js";
 
+const post = (reply: HashReply) => parentPort?.postMessage(reply);
 parentPort?.on("message", (request: HashRequest) => {
-  void answerHash(request).then((reply) => parentPort?.postMessage(reply));
+  void answerHash(request, post).then(post);
 });

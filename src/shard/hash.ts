@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { crc32c } from "@node-rs/crc32";
+import { formatCrc } from "../base/crc.js";
 import { entryPoint } from "../base/entry.js";
 import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
 
@@ -25,8 +26,12 @@ export interface FileHash {
   readonly tensors: readonly string[];
 }
 
-/** Hashes a file in place. @param ranges ascending and not overlapping. */
-export async function hashFile(path: string, ranges: readonly FileRange[]): Promise<FileHash> {
+/** Hashes a file in place. @param ranges ascending and not overlapping. @param onProgress gets the bytes read so far. */
+export async function hashFile(
+  path: string,
+  ranges: readonly FileRange[],
+  onProgress?: (bytes: number) => void,
+): Promise<FileHash> {
   const sha = createHash("sha256");
   const sums = ranges.map(() => 0);
   let whole = 0;
@@ -50,11 +55,12 @@ export async function hashFile(path: string, ranges: readonly FileRange[]): Prom
         if (offset + length <= end) first = i + 1;
       }
       size = end;
+      onProgress?.(size);
     }
   } finally {
     await file.close();
   }
-  return { size, sha256: sha.digest("hex"), crc32c: formatHex(whole), tensors: sums.map(formatHex) };
+  return { size, sha256: sha.digest("hex"), crc32c: formatCrc(whole), tensors: sums.map(formatCrc) };
 }
 
 /** Messages between {@link Hasher} and its thread. */
@@ -62,29 +68,44 @@ export type HashRequest = {
   readonly id: number;
   readonly path: string;
   readonly ranges: readonly FileRange[];
+  /** Whether to tell how far it is. */
+  readonly tell: boolean;
 };
 export type HashReply = { readonly id: number } & (
   | { readonly hash: FileHash }
+  | { readonly bytes: number }
   | { readonly error: PlainError }
 );
+
+interface Waiting {
+  resolve(hash: FileHash): void;
+  reject(error: Error): void;
+  readonly onProgress: ((bytes: number) => void) | undefined;
+}
 
 /** Hashes files in a thread that starts with the first. */
 export class Hasher {
   #thread: Worker | undefined;
   #next = 0;
-  readonly #waiting = new Map<number, { resolve(hash: FileHash): void; reject(error: Error): void }>();
+  readonly #waiting = new Map<number, Waiting>();
 
-  /** @throws the system error of reading the file. */
-  hash(path: string, ranges: readonly FileRange[], signal?: AbortSignal): Promise<FileHash> {
+  /** @param onProgress gets the bytes read so far. @throws the system error of reading the file. */
+  hash(
+    path: string,
+    ranges: readonly FileRange[],
+    signal?: AbortSignal,
+    onProgress?: (bytes: number) => void,
+  ): Promise<FileHash> {
     signal?.throwIfAborted();
     const thread = this.#start();
     const id = this.#next++;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
+      this.#waiting.set(id, { resolve, reject, onProgress });
       signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
       thread.ref();
       const plain = ranges.map(({ offset, length }) => ({ offset, length }));
-      thread.postMessage({ id, path, ranges: plain } satisfies HashRequest);
+      const tell = onProgress !== undefined;
+      thread.postMessage({ id, path, ranges: plain, tell } satisfies HashRequest);
     });
   }
 
@@ -99,6 +120,10 @@ export class Hasher {
     const thread = new Worker(entryPoint(import.meta.url, "./hash-thread.js"));
     thread.on("message", (reply: HashReply) => {
       const waiting = this.#waiting.get(reply.id);
+      if ("bytes" in reply) {
+        waiting?.onProgress?.(reply.bytes);
+        return;
+      }
       this.#waiting.delete(reply.id);
       if (this.#waiting.size === 0) thread.unref();
       if ("hash" in reply) waiting?.resolve(reply.hash);
@@ -116,15 +141,14 @@ export class Hasher {
   }
 }
 
-/** Runs one request; for the thread. */
-export async function answerHash({ id, path, ranges }: HashRequest): Promise<HashReply> {
+/** Runs one request; for the thread. @param post sends how far it is, where that was asked for. */
+export async function answerHash(
+  { id, path, ranges, tell }: HashRequest,
+  post: (reply: HashReply) => void,
+): Promise<HashReply> {
   try {
-    return { id, hash: await hashFile(path, ranges) };
+    return { id, hash: await hashFile(path, ranges, tell ? (bytes) => post({ id, bytes }) : undefined) };
   } catch (error) {
     return { id, error: flattenError(error) };
   }
-}
-
-function formatHex(value: number): string {
-  return value.toString(16).padStart(8, "0");
 }

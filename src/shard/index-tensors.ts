@@ -16,6 +16,24 @@ export interface IndexedSamples {
   readonly infos: readonly string[];
 }
 
+/** What the first axis of a tensor counts: `offsets` is samples + 1, `tokens` are those that the model read. */
+export type Axis = "rows" | "samples" | "offsets" | "tokens" | "info_bytes";
+
+const AXES: Readonly<Record<string, Axis>> = {
+  sample_offsets: "offsets",
+  sample_ids: "samples",
+  input_offsets: "offsets",
+  sample_info_offsets: "offsets",
+  sample_parts: "samples",
+  input_ids: "tokens",
+  sample_info: "info_bytes",
+};
+
+/** The first axis of a shard's tensor; activations, token ids, positions and flags have one entry a row. */
+export function axisOf(name: string): Axis {
+  return AXES[name] ?? "rows";
+}
+
 /** The index tensors, in the order in which shards have them. For mean and max a row stands for no one token: -1, and no flags. */
 export function indexTensors(samples: IndexedSamples, selection: "rows" | "mean" | "max"): IndexTensor[] {
   const reduced = selection !== "rows";

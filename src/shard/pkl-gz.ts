@@ -5,11 +5,11 @@
 import { createReadStream, createWriteStream } from "node:fs";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createDeflateRaw } from "node:zlib";
+import { createDeflateRaw, createGunzip } from "node:zlib";
 import { crc32 } from "@node-rs/crc32";
 import { elementsOf } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
-import type { ShardContents, ShardFormat, ShardLayout } from "./format.js";
+import type { ActivationSpec, ShardContents, ShardFormat, ShardLayout } from "./format.js";
 import { PickleWriter } from "./pickle.js";
 
 /** `--format pkl.gz`: one hook, float32 (or float16) arrays that plain Python with numpy reads. */
@@ -17,26 +17,36 @@ export const pickleFormat: ShardFormat = {
   name: "pkl.gz",
   extension: ".pkl.gz",
   storedDType: (dtype) => (dtype === "bfloat16" ? "float32" : dtype),
+  check: checkActivations,
   layout: layOut,
-  compress: compressFile,
+  compression: { compress: compressFile, readComment, expand: createGunzip },
 };
+
+/** Magic, deflate, "a comment follows", no time, no extra flags, unknown operating system. */
+const HEADER = Buffer.from([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff]);
+
+/** The layout has layers for keys and nothing else: one hook, and of every layer at most once. */
+function checkActivations(activations: readonly ActivationSpec[]): void {
+  const hooks = new Set(activations.map(({ name }) => name.replace(/^blocks\.\d+\./, "")));
+  const isKeyed = activations.every(({ layer }) => layer !== null);
+  if (hooks.size <= 1 && isKeyed) return;
+  const expected = isKeyed ? "one name in --hooks" : "a hook point of a block: the layer is the key";
+  throw new SluiceError("usage", "--format pkl.gz holds one hook of the blocks", {
+    found: [...hooks].join(", "),
+    expected,
+    fix: "Use --format safetensors.",
+  });
+}
 
 function layOut(contents: ShardContents): ShardLayout {
   const { activations, rowOffsets } = contents;
-  const hooks = new Set(activations.map(({ name }) => name.replace(/^blocks\.\d+\./, "")));
-  if (hooks.size > 1) {
-    throw new SluiceError("usage", "--format pkl.gz holds one hook", {
-      found: [...hooks].join(", "),
-      expected: "one name in --hooks",
-      fix: "Use --format safetensors.",
-    });
-  }
+  checkActivations(activations);
   const samples = rowOffsets.length - 1;
   const places = new Float64Array(activations.length * samples);
   const pickle = new PickleWriter();
   pickle.startDict();
   for (const [a, { layer, dtype, rowShape }] of activations.entries()) {
-    pickle.int(layer);
+    pickle.int(layer ?? 0);
     pickle.startList();
     for (let s = 0; s < samples; s++) {
       const shape = [(rowOffsets[s + 1] ?? 0) - (rowOffsets[s] ?? 0), elementsOf(rowShape)];
@@ -73,10 +83,7 @@ async function compressFile(
       done(null, chunk);
     },
   });
-  const header = Buffer.concat([
-    Buffer.from([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff]),
-    Buffer.from(`${comment}\0`, "latin1"),
-  ]);
+  const header = Buffer.concat([HEADER, Buffer.from(`${comment}\0`, "latin1")]);
   const out = createWriteStream(target, { flags: "wx" });
   out.write(header);
   await pipeline(
@@ -93,4 +100,12 @@ async function compressFile(
     out.on("error", reject);
     out.end(trailer, () => resolve());
   });
+}
+
+/** The comment of a file that {@link compressFile} made. */
+function readComment(start: Uint8Array): string | undefined {
+  const bytes = Buffer.from(start.buffer, start.byteOffset, start.byteLength);
+  const end = bytes.indexOf(0, HEADER.length);
+  if (end < 0 || !bytes.subarray(0, HEADER.length).equals(HEADER)) return undefined;
+  return bytes.toString("latin1", HEADER.length, end);
 }

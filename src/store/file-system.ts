@@ -2,6 +2,7 @@
 // journal of them up to any point, as a power cut would leave the disk.
 
 import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
+import { dirname } from "node:path";
 
 /** Facts of a file. */
 export interface FileFacts {
@@ -64,7 +65,7 @@ export const nodeFileSystem: FileSystem = {
   link,
   rename,
   unlink,
-  makeFolder: (path) => mkdir(path, { recursive: true }),
+  makeFolder: makeFolders,
   async syncFolder(path) {
     const folder = await open(path, "r");
     try {
@@ -98,6 +99,32 @@ export const nodeFileSystem: FileSystem = {
     }
   },
 };
+
+/**
+ * Makes a folder and its parents. @returns the topmost one that was new, or undefined.
+ * @throws the system error that says why it cannot be made: where a file system is read-only, Node's own recursive mkdir says ENOENT.
+ */
+export async function makeFolders(path: string): Promise<string | undefined> {
+  try {
+    return await mkdir(path, { recursive: true });
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    let missing = path;
+    while (dirname(missing) !== missing && !(await nodeFileSystem.stat(dirname(missing))))
+      missing = dirname(missing);
+    await mkdir(missing); // Raises the real reason, or there was a race and all is well now.
+    return (await mkdir(path, { recursive: true })) ?? missing;
+  }
+}
+
+/** The nearest of the path and its parents that is a file; null where there is none. */
+export async function findFileInTheWay(path: string): Promise<string | null> {
+  for (let at = path; ; at = dirname(at)) {
+    const facts = await nodeFileSystem.stat(at);
+    if (facts) return facts.isFolder ? null : at;
+    if (dirname(at) === at) return null;
+  }
+}
 
 /** Whether a system error says that there is nothing by that name. */
 export function isMissing(error: unknown): boolean {

@@ -4,9 +4,17 @@
 import { copyFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { crc32c } from "@node-rs/crc32";
+import { formatCrc } from "../base/crc.js";
 import { SluiceError, systemCode } from "../base/errors.js";
-import { type FileFacts, type FileSystem, isMissing, nodeFileSystem } from "./file-system.js";
-import { formatCrc, missingObject } from "./memory.js";
+import { explainDiskError } from "./disk-errors.js";
+import {
+  type FileFacts,
+  type FileSystem,
+  findFileInTheWay,
+  isMissing,
+  nodeFileSystem,
+} from "./file-system.js";
+import { missingObject } from "./memory.js";
 import { checkName } from "./names.js";
 import type { Body, Store, Stored } from "./store.js";
 import { temporaryName } from "./temporary.js";
@@ -50,6 +58,7 @@ export class FileStore implements Store {
     return this.#explain(path, async () => {
       await this.#makeFolder(dirname(path));
       await this.#withTemporary(body, (from) => this.#fs.rename(from, path));
+      await this.#fs.syncFolder(dirname(path));
       return (await this.head(name)) ?? { name, size: body.length, version: "" };
     });
   }
@@ -100,8 +109,8 @@ export class FileStore implements Store {
       .sort();
     for (let i = 0; i < names.length; i += STATS_AT_ONCE) {
       const some = names.slice(i, i + STATS_AT_ONCE);
-      const facts = await Promise.all(
-        some.map((name) => (name.endsWith("/") ? null : this.#fs.stat(join(this.uri, name)))),
+      const facts = await this.#explain(this.uri, () =>
+        Promise.all(some.map((name) => (name.endsWith("/") ? null : this.#fs.stat(join(this.uri, name))))),
       );
       for (const [k, name] of some.entries()) {
         const found = facts[k];
@@ -140,7 +149,12 @@ export class FileStore implements Store {
       if (code !== "EEXIST") throw error;
       const [ours, there] = [await this.#fs.stat(from), await this.#fs.stat(path)];
       // A link of this very attempt: the file had one name before, and has two now. More, or another file, is somebody's.
-      if (!ours || !there || ours.inode !== there.inode || ours.links !== linksBefore + 1) return "exists";
+      const isOurs = ours && there && ours.inode === there.inode && ours.links === linksBefore + 1;
+      if (!isOurs) {
+        // Whoever made it may have been killed before it was durable, and the caller is about to rely on it.
+        await this.#fs.syncFolder(dirname(path));
+        return "exists";
+      }
     }
     await this.#fs.syncFolder(dirname(path));
     const facts = await this.#fs.stat(path);
@@ -177,10 +191,10 @@ export class FileStore implements Store {
   async #makeFolder(path: string): Promise<void> {
     if (this.#folders.has(path) && (await this.#fs.stat(path))) return;
     const first = await this.#fs.makeFolder(path);
-    if (first !== undefined) {
-      for (let folder = path; folder.length >= first.length; folder = dirname(folder))
-        await this.#fs.syncFolder(dirname(folder));
-    }
+    // Below the root also those that were there: another worker may have made them a moment ago, and not synced them yet.
+    const shortest = Math.min(first?.length ?? Number.POSITIVE_INFINITY, this.uri.length + 1);
+    for (let folder = path; folder.length >= shortest; folder = dirname(folder))
+      await this.#fs.syncFolder(dirname(folder));
     this.#folders.add(path);
   }
 
@@ -193,35 +207,9 @@ export class FileStore implements Store {
     try {
       return await action();
     } catch (cause) {
-      const code = systemCode(cause);
-      if (code === "ENOSPC" || code === "EDQUOT") {
-        throw new SluiceError("store", `the disk of ${this.uri} is full`, {
-          fix: "Free space, then start the command again.",
-          cause,
-        });
-      }
-      if (code === "EIO") {
-        throw new SluiceError("store", `the disk of ${this.uri} fails`, {
-          found: String(cause),
-          fix: "Start again on another disk.",
-          cause,
-        });
-      }
-      if (code === "EACCES" || code === "EROFS" || code === "EPERM") {
-        throw new SluiceError("config", `no permission for ${path}`, {
-          found: code,
-          fix: "Make it writable, or name another --output.",
-          cause,
-        });
-      }
-      if (code === "ENOTDIR" || code === "EEXIST") {
-        throw new SluiceError("config", `${path} is in the way of a folder`, {
-          found: code,
-          fix: "Name another --output.",
-          cause,
-        });
-      }
-      throw cause;
+      const isInTheWay = ["ENOTDIR", "EEXIST"].includes(systemCode(cause) ?? "");
+      const where = isInTheWay ? ((await findFileInTheWay(path)) ?? path) : path;
+      throw explainDiskError(cause, { disk: this.uri, path: where, flag: "--output" });
     }
   }
 }

@@ -2,14 +2,10 @@
 
 import { readFile } from "node:fs/promises";
 import { crc32c } from "@node-rs/crc32";
+import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import { checkName } from "./names.js";
 import type { Body, Store, Stored } from "./store.js";
-
-/** Eight hexadecimal digits of a CRC32C. */
-export function formatCrc(value: number): string {
-  return value.toString(16).padStart(8, "0");
-}
 
 /** A {@link Store} whose objects live as long as it does. */
 export class MemoryStore implements Store {

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { crc32c } from "@node-rs/crc32";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { formatCrc } from "../base/crc.js";
 import { isSluiceError } from "../base/errors.js";
-import { formatCrc } from "./memory.js";
 import type { Store } from "./store.js";
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text));

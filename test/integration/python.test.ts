@@ -73,7 +73,7 @@ it("every pair of flags gives slices of the full float32 run, as Python reads th
     "11",
   ];
   const full = join(folder, "full");
-  const hooks = "resid_pre,attn_out,resid_mid,mlp_out,resid_post";
+  const hooks = "resid_*,attn_out,mlp_out,q,z,mlp_post";
   expect(await runSluice([...base, "--output", full, "--dtype", "float32", "--hooks", hooks])).toMatchObject({
     code: 0,
   });
@@ -83,7 +83,7 @@ it("every pair of flags gives slices of the full float32 run, as Python reads th
     await runSluice([...base, "--output", cut, "--dtype", "float32", "--hooks", hooks, ...cutting]),
   ).toMatchObject({ code: 0 });
   const rows = pairwise({
-    "--hooks": ["resid_post", "blocks.*.hook_mlp_out", "resid_pre"],
+    "--hooks": ["resid_post", "blocks.*.hook_mlp_out", "resid_pre", "q", "mlp_post"],
     "--layers": ["all", "-1", "0,2-3"],
     "--positions": ["all", "last", "first", "mean", "max", "0,4,-1", "2:-2", "random:5"],
     "--dtype": ["bfloat16", "float16", "float32"],

@@ -1,0 +1,92 @@
+// Configs: what they mean where they leave fields out, and what is refused by name instead of being ignored.
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { z } from "zod";
+import { GraphBuilder } from "../graph/builder.js";
+import { dumpGraph } from "../graph/graph.js";
+import { ConfigReader, type RawConfig } from "./config.js";
+import { findFamily } from "./families.js";
+import { hookPoints } from "./hooks.js";
+
+const FIXTURES = new URL("../../test/fixtures/", import.meta.url);
+const configSchema = z.record(z.string(), z.unknown());
+
+function readJson(path: string): RawConfig {
+  return configSchema.parse(JSON.parse(readFileSync(fileURLToPath(new URL(path, FIXTURES)), "utf8")));
+}
+
+/** The whole graph of a config, as text. */
+function graphOf(config: RawConfig): string {
+  const reader = new ConfigReader(config, "config.json");
+  const shape = findFamily(config.architectures, "config.json").read(reader);
+  reader.refuseTheRest();
+  const taps = hookPoints(shape.build).map((point) => point.name);
+  const builder = new GraphBuilder(null, { taps, selection: "rows", tapDType: "float32" });
+  shape.build(builder);
+  return `${shape.vocabulary} tokens, ${shape.maxPositions} positions\n${dumpGraph(builder.finish())}`;
+}
+
+describe("a config that leaves fields out", () => {
+  const defaults = z.record(z.string(), configSchema).parse(readJson("model-defaults.json"));
+  it.each(Object.entries(defaults))("means what transformers means by it (%s)", (name, config) => {
+    const written = graphOf({ architectures: [name], ...config });
+    expect(written.length).toBeGreaterThan(5000);
+    expect(graphOf({ architectures: [name] })).toBe(written);
+  });
+});
+
+describe("a config that says what is not computed", () => {
+  it.each<[string, RawConfig, RegExp]>([
+    [
+      "llama2-all-heads",
+      { rope_scaling: { type: "dynamic", factor: 2 } },
+      /scaling is not supported; found dynamic/,
+    ],
+    ["llama3-scaled", { rope_parameters: { rope_type: "proportional" } }, /scaling is not supported/],
+    [
+      "llama3-scaled",
+      { rope_scaling: { rope_type: "linear", factor: 2 } },
+      /rope_scaling.*beside rope_parameters/,
+    ],
+    ["llama3-scaled", { rope_parameters: { rope_type: "linear" } }, /lacks the number factor/],
+    ["llama3-scaled", { rope_parameters: { mrope_section: [1, 2] } }, /rope_parameters.*mrope_section/],
+    ["llama3-scaled", { hidden_act: "relu2" }, /hidden_act.*found relu2/],
+    ["llama3-scaled", { sliding_window: 4096 }, /sliding_window is not known/],
+    ["llama3-scaled", { attn_logit_softcapping: 50 }, /attn_logit_softcapping is not known/],
+    ["llama3-scaled", { quantization_config: { bits: 4 } }, /quantization_config is not known/],
+    ["llama3-scaled", { rope_interleaved: true }, /rope_interleaved/],
+    ["llama3-scaled", { partial_rotary_factor: 0.2 }, /partial_rotary_factor.*even number of elements/],
+    ["llama3-scaled", { layer_types: ["full_attention", "full_attention"] }, /layer_types is not known/],
+    ["llama3-scaled", { num_attention_heads: -1 }, /num_attention_heads/],
+    ["mistral", { layer_types: ["sliding_attention", "full_attention"] }, /layer_types is not known/],
+    ["mistral", { sliding_window: 2.5 }, /sliding_window/],
+    ["qwen3", { layer_types: ["sliding_attention", "full_attention"] }, /sliding_window.*layer_types names/],
+    ["qwen3", { layer_types: ["full_attention", "linear_attention"] }, /layer_types/],
+    ["gemma2", { layer_types: ["full_attention"] }, /layer_types.*3 times/],
+    ["gemma2", { use_bidirectional_attention: true }, /use_bidirectional_attention/],
+    ["gemma2", { attn_logit_softcapping: -1 }, /attn_logit_softcapping/],
+    ["gemma3", { attn_logit_softcapping: 50 }, /attn_logit_softcapping.*found 50; expected null/],
+    [
+      "phi3",
+      { rope_parameters: { rope_type: "longrope", short_factor: [1], long_factor: [1] } },
+      /found longrope/,
+    ],
+    ["olmo2", { clip_qkv: 8 }, /clip_qkv is not known/],
+    ["gpt2", { scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx/],
+    ["llama3-scaled", { architectures: ["MixtralForCausalLM"] }, /MixtralForCausalLM.*Mixtures of experts/],
+    ["llama3-scaled", { architectures: ["Qwen2MoeForCausalLM"] }, /Mixtures of experts/],
+    ["gemma3", { architectures: ["Gemma3ForConditionalGeneration"] }, /images and text/],
+    [
+      "llama3-scaled",
+      { architectures: ["FalconForCausalLM"] },
+      /FalconForCausalLM; expected LlamaForCausalLM/,
+    ],
+    ["llama3-scaled", { architectures: null }, /no field architectures/],
+  ])("is refused by name (%s, %j)", (fixture, change, message) => {
+    const config = readJson(`models/${fixture}/config.json`);
+    expect(graphOf(config)).toContain("attention(");
+    expect(() => graphOf({ ...config, ...change })).toThrow(message);
+  });
+});

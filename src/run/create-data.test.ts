@@ -1,0 +1,80 @@
+// When is a taken name the same data? The same bytes always; for a compressed format the same content, whichever version of
+// the compressor made them, and whatever their comment says.
+
+import { createHash } from "node:crypto";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { deflateRawSync } from "node:zlib";
+import { crc32 } from "@node-rs/crc32";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { hashFile } from "../shard/hash.js";
+import { pickleFormat } from "../shard/pkl-gz.js";
+import { MemoryStore } from "../store/memory.js";
+import { createData, type FinishedData } from "./create-data.js";
+
+const UNIT = { stream: 0, index: 0, from: 0, to: 8 };
+const USUAL = "tpu_0/shard_0001.pkl.gz";
+const content = Buffer.alloc(3 << 20, "some rows of a shard, which compress well; ");
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+const COMMENT = `sluice run ab unit tpu_0/shard_0001 size ${content.length} sha256 ${sha256(content)}`;
+
+let folder: string;
+let data: FinishedData;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "sluice-data-"));
+  const { compression } = pickleFormat;
+  if (!compression) throw new Error("pkl.gz is compressed");
+  const [laidOut, file] = [join(folder, "x"), join(folder, "x.z")];
+  await writeFile(laidOut, content);
+  await compression.compress(laidOut, file, COMMENT);
+  const hash = await hashFile(file, []);
+  data = {
+    file,
+    hash,
+    extension: ".pkl.gz",
+    compressed: { compression, comment: COMMENT, sha256: sha256(content) },
+  };
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** gzip of other effort, as another version of zlib might make it. */
+function otherGzip(body: Uint8Array, comment: string): Buffer {
+  const trailer = Buffer.alloc(8);
+  trailer.writeUInt32LE(crc32(body), 0);
+  trailer.writeUInt32LE(body.length, 4);
+  const header = Buffer.from([0x1f, 0x8b, 8, 0x10, 0, 0, 0, 0, 0, 0xff]);
+  return Buffer.concat([header, Buffer.from(`${comment}\0`), deflateRawSync(body, { level: 9 }), trailer]);
+}
+
+async function createOver(taken: Uint8Array | undefined) {
+  const store = new MemoryStore();
+  if (taken) await store.create(USUAL, taken);
+  const created = await createData(store, UNIT, data, null);
+  const stored = await store.read(`tpu_0/${created.name}`);
+  // Whatever is there: the hash that goes into the commit is that of the bytes it names.
+  expect(created.hash).toMatchObject({ size: stored.length, sha256: sha256(stored) });
+  expect(created.hash.crc32c).toBe((await store.head(`tpu_0/${created.name}`))?.crc32c);
+  return created.name;
+}
+
+it("takes a free name, and one that holds the same bytes", async () => {
+  expect(await createOver(undefined)).toBe("shard_0001.pkl.gz");
+  expect(await createOver(await readFile(data.file))).toBe("shard_0001.pkl.gz");
+});
+
+it("takes other bytes of the same content, and their hash", async () => {
+  const other = otherGzip(content, COMMENT);
+  expect(other.equals(await readFile(data.file))).toBe(false);
+  expect(await createOver(other)).toBe("shard_0001.pkl.gz");
+});
+
+it("never believes a comment", async () => {
+  const changed = Buffer.from(content);
+  changed[1 << 20] = (changed[1 << 20] ?? 0) ^ 1;
+  const alternative = `alt/shard_0001-${data.hash.sha256.slice(0, 8)}.pkl.gz`;
+  expect(await createOver(otherGzip(changed, COMMENT)), "a comment that lies").toBe(alternative);
+  expect(await createOver(otherGzip(content, COMMENT).subarray(0, -9)), "a torn end").toBe(alternative);
+  expect(await createOver(otherGzip(content, COMMENT.replace("ab", "cd"))), "another run").toBe(alternative);
+  expect(await createOver(Buffer.from("no gzip")), "something else").toBe(alternative);
+});

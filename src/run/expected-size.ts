@@ -1,0 +1,116 @@
+// What a run will hold and whether its disk has room for it, from records sampled when the run is created. A run that does
+// not fit is refused before it starts, not hours later by a full disk.
+
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { z } from "zod";
+import { bytesOf, elementsOf } from "../base/dtype.js";
+import { SluiceError } from "../base/errors.js";
+import { formatBytes } from "../base/format-bytes.js";
+import type { SampledRecord } from "../data/record-stream.js";
+import { RecordReader } from "../data/records.js";
+import { sampleUnit } from "../data/unit-samples.js";
+import { type ExpectedRun, type RecordSize, type RunShape, remainingBytes } from "../estimate/run-size.js";
+import { freeSpace } from "../store/free-space.js";
+import type { Store } from "../store/store.js";
+import type { RunFile } from "./identity.js";
+import type { RunPlan } from "./run-plan.js";
+
+/** Variants of one task are much alike: so many are looked at, and stand for the rest. */
+const SAMPLED_VARIANTS = 4;
+/** What deflate leaves of a pickle of Gaussian values (bfloat16 lies there as float32, half of whose bytes are 0). Real ones compress better: the estimate is on the safe side. */
+const COMPRESSED = { float32: 0.93, float16: 0.93, bfloat16: 0.52 } as const;
+
+/** Sizes of sampled records, as they would be computed and stored. */
+export async function sampleSizes(plan: RunPlan, looked: readonly SampledRecord[]): Promise<RecordSize[]> {
+  const variants = Math.min(plan.rules.augment, SAMPLED_VARIANTS);
+  const scale = plan.rules.augment / variants;
+  const reader = new RecordReader({ ...plan.rules, augment: variants }, plan.tokenizer);
+  const sizes: RecordSize[] = [];
+  for (const [record, { raw, bytes, weight }] of looked.entries()) {
+    const { samples } = sampleUnit(reader, [{ record, raw }]);
+    const total = (value: (sample: (typeof samples)[number]) => number) =>
+      scale * samples.reduce((sum, sample) => sum + value(sample), 0);
+    sizes.push({
+      weight,
+      bytes,
+      samples: total(() => 1),
+      tokens: total((s) => s.ids.length),
+      rows: total((s) => (plan.selection === "rows" ? s.positions.length : 1)),
+      infoBytes: total((s) => Buffer.byteLength(s.info)),
+      previewBytes: total((s) => Buffer.byteLength(s.preview)),
+    });
+    await nextTurn();
+  }
+  return sizes;
+}
+
+/** What of a plan decides the run's size. */
+export function shapeOf({ options, activations }: RunPlan, samplesPerShard: number): RunShape {
+  const rowBytes = activations.reduce((sum, a) => sum + bytesOf(a.dtype) * elementsOf(a.rowShape), 0);
+  return {
+    format: options.format,
+    tensors: activations.length,
+    rowBytes,
+    compressedShare: options.format === "pkl.gz" ? COMPRESSED[options.dtype] : 1,
+    samplesPerShard,
+  };
+}
+
+const recordSchema = z.looseObject({
+  expected: z.object({
+    records: z.number(),
+    samples: z.number(),
+    tokens: z.number(),
+    shards: z.number(),
+    bytes: z.number(),
+  }),
+});
+
+/** What the run's creator expected of it; null where run.json does not say. */
+export function expectedOf(run: RunFile): ExpectedRun | null {
+  const parsed = recordSchema.safeParse(run.record);
+  return parsed.success ? parsed.data.expected : null;
+}
+
+/** How much of a run has a commit already. */
+export interface Done {
+  readonly committed: number;
+  readonly units: number;
+}
+
+/**
+ * Looks whether what is still to come fits the disk of a local store.
+ * @param anyway start even so (`--yes`). @returns a line that says both sizes.
+ * @throws SluiceError `store` where it does not fit: the cure is that of a full disk, only earlier.
+ */
+export async function checkSpace(
+  store: Store,
+  expected: ExpectedRun,
+  done: Done,
+  anyway: boolean,
+): Promise<string> {
+  const free = await freeSpace(store);
+  return compareSpace(store.uri, expected, done, free, anyway);
+}
+
+/** {@link checkSpace}, the free space known. */
+export function compareSpace(
+  where: string,
+  expected: ExpectedRun,
+  { committed, units }: Done,
+  free: number | null,
+  anyway: boolean,
+): string {
+  const bytes = remainingBytes(expected, committed, units);
+  const shards = `${formatBytes(bytes)} in ${units - committed} shards`;
+  if (free === null) return `about ${shards} to come`;
+  if (bytes > free && !anyway) {
+    throw new SluiceError("store", `the run does not fit the disk of ${where}`, {
+      found: `${formatBytes(free)} free`,
+      expected: `room for about ${shards}`,
+      fix: "Free space, name an --output on another disk, store less (--layers, --hooks, --positions, --dtype), or start anyway with --yes.",
+      values: { free, expected: bytes },
+    });
+  }
+  return `about ${shards} to come; ${formatBytes(free)} free${bytes > free ? ", which is too little" : ""}`;
+}

@@ -1,0 +1,57 @@
+// `quickstart` as a newcomer meets it: stopped, killed with all its workers, started again, and started once more when all is done.
+
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, it } from "vitest";
+import { listCommits, runSluice, startSluice, temporaryFolder } from "../helpers.js";
+
+it("goes on after every interruption, and says when all is done", async () => {
+  const folder = await temporaryFolder();
+  const run = join(folder, "run");
+  const start = () => startSluice(["quickstart", "--output", folder], {}, true);
+  const untilCommits = async (count: number) => {
+    for (let i = 0; (await listCommits(run)).length < count; i++) {
+      if (i > 1800) throw new Error(`no ${count} commits within three minutes`);
+      await sleep(100);
+    }
+  };
+
+  // Streams half written: what a crash in the first second leaves.
+  await mkdir(join(folder, "streams"));
+  await writeFile(join(folder, "streams/stream_000.jsonl"), '{"id": "torn');
+  await writeFile(join(folder, "streams/stream_001.jsonl.tmp"), "torn");
+
+  // Told to stop: the workers, which know nothing of the signal, stop too.
+  const stopped = start();
+  await untilCommits(2);
+  stopped.child.kill("SIGTERM");
+  const ended = await stopped.ended;
+  expect(ended).toMatchObject({ code: 75, stderr: expect.stringContaining("Start the same command again") });
+  const status = JSON.parse((await runSluice(["status", run, "--json"])).stdout);
+  expect(status.workers.map((w: { alive: boolean }) => w.alive)).toEqual([false, false, false, false]);
+  expect(status.workers.map((w: { lost: string | null }) => w.lost)).toEqual([null, null, null, null]);
+
+  // Killed, workers and all.
+  const before = (await listCommits(run)).length;
+  const killed = start();
+  await untilCommits(before + 3);
+  process.kill(-(killed.child.pid ?? 0), "SIGKILL");
+  expect(await killed.ended).toMatchObject({ signal: "SIGKILL" });
+  const after = (await runSluice(["status", run])).stdout;
+  expect(after.match(/ gone /g)).toHaveLength(4);
+  expect(after).toContain("nobody is running");
+
+  const whole = await start().ended;
+  expect(whole, whole.stderr).toMatchObject({ code: 0 });
+  expect(whole.stdout).toMatch(/Going on with the run in .*: \d+ of 80 shards/);
+  expect(whole.stderr).toMatch(/worker 1 was killed \(SIGKILL\) at \d+ of 80 shards, and is started again/);
+  expect(whole.stdout).toContain("complete: 800 of 800 records are committed, each once");
+  expect(whole.stdout).toContain("Try next:");
+  const streams = JSON.parse(await readFile(join(folder, "streams/streams.json"), "utf8"));
+  expect(streams).toMatchObject({ records: 800, num_streams: 4 });
+
+  const again = await start().ended;
+  expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining("is complete already") });
+  expect(again.stdout).toContain("complete: 800 of 800 records");
+});
