@@ -80,7 +80,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       ? limitLength("--max-seq-length", options.maxSeqLength, checkpoint)
       : limitLength("--context-size", contextSize, checkpoint);
   const stride = Math.min(options.stride ?? maxLength, maxLength);
-  const dataset = await openDataset(options.dataset, usedColumns(options));
+  const dataset = await openDataset(options.dataset, usedColumns(options), download);
   const tokenizer = await openTokenizer(model);
   const template = options.prompt === "chat" ? openChatTemplate(tokenizer) : null;
   const specials = specialIds(tokenizer, checkpoint);
