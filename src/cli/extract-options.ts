@@ -100,7 +100,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     dataset: required(
       "--dataset",
       text("dataset", "DATASET_DIR"),
-      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, or a folder made by `sluice streams`",
+      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by `sluice streams`, or a Hub id",
     ),
     output: resolveOutput(flags, env),
     workerId: resolveWorkerId(text("workerId"), env),
