@@ -226,6 +226,7 @@ class Extraction {
         await this.#refuseMissing(log);
         await derived.complete(progress.takeStreams(), progress.shards > 0);
       } else {
+        await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
         await derived.write(outcome, progress.takeStreams());
       }
       return {
@@ -278,6 +279,15 @@ class Extraction {
   /** The last look before a run is called complete. */
   async #refuseMissing(log: CommitLog): Promise<void> {
     await log.refresh();
+    const lost = await log.findLostCommits();
+    if (lost.length > 0)
+      throw new SluiceError(
+        "data",
+        `the commits of ${lost.length} units went missing while this worker ran`,
+        {
+          fix: "Run extract again.",
+        },
+      );
     const missing = await log.findMissingData();
     if (missing.length === 0) return;
     throw new SluiceError("data", `the data of ${missing.length} shards went missing while this worker ran`, {

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../base/errors.js";
 import { VERSION } from "../base/version.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
+import type { Dataset } from "../data/dataset.js";
 import { sampleDataset, scanDataset } from "../data/scan.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
 import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
@@ -80,6 +81,7 @@ export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
 async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   const { store, plan, hasher, signal, onNote, onWarning, onReading } = parts;
   const { options, dataset } = plan;
+  refuseShortStreams(dataset);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal, (bytes, total) =>
     onReading("hashing the weights", bytes, total),
   );
@@ -117,6 +119,18 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   const created = await store.create("run.json", encodeRunFile(identity, record));
   const opened = await joinRun(parts, tables);
   return { ...opened, isNew: created !== "exists" };
+}
+
+/** A streams folder that was copied in part would be taken for the whole dataset. Once there is a run, its units tell. */
+function refuseShortStreams({ resized = [] }: Dataset): void {
+  const [first] = resized;
+  if (!first) return;
+  throw new SluiceError("config", `${first.file.path} is not what sluice streams wrote`, {
+    found: `${first.file.bytes} bytes`,
+    expected: `the ${first.expected} bytes of streams.json`,
+    fix: "Copy the folder again, or make it again with sluice streams.",
+    values: { files: resized.map(({ file }) => file.path) },
+  });
 }
 
 async function joinRun(parts: OpenRunParts, scanned?: readonly UnitTable[]): Promise<OpenedRun> {
@@ -285,7 +299,7 @@ async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan):
     "config.json": `${JSON.stringify(checkpoint.config, null, 2)}\n`,
     "tokenizer.json": tokenizer?.files.json,
     "tokenizer_config.json": tokenizer?.files.config,
-    "chat_template.jinja": tokenizer?.files.template ?? undefined,
+    "chat_template.jinja": tokenizer?.chatTemplate ?? undefined,
   };
   for (const [name, text] of Object.entries(files)) {
     if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;
