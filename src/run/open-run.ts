@@ -3,6 +3,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../base/errors.js";
+import { VERSION } from "../base/version.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
 import type { Dataset } from "../data/dataset.js";
 import { sampleDataset, scanDataset } from "../data/scan.js";
@@ -48,6 +49,8 @@ export interface OpenRunParts {
   readonly signal: AbortSignal;
   /** Gets something worth a line. */
   readonly onNote: (message: string) => void;
+  /** Gets something that looks wrong. */
+  readonly onWarning: (message: string) => void;
   /** Gets how far a pass over many bytes is; at its end, all of them. */
   readonly onReading: (what: string, bytes: number, total: number) => void;
 }
@@ -76,7 +79,7 @@ export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
 }
 
 async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, plan, hasher, signal, onNote, onReading } = parts;
+  const { store, plan, hasher, signal, onNote, onWarning, onReading } = parts;
   const { options, dataset } = plan;
   refuseShortStreams(dataset);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal, (bytes, total) =>
@@ -86,12 +89,13 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   onNote("looking at the dataset");
   const looked = await sampleDataset(dataset, SAMPLED_RECORDS, signal);
   await refuseMissingColumns(dataset, looked, plan.rules);
-  const sizes = await measureRecords(plan, looked);
-  const perShard = choosePerShard(parts, sizes);
+  const sizes = await measureRecords(plan, looked, onWarning, signal);
+  const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const guessed = guessRecords(sizes, datasetBytes, options.maxSamples);
+  const perShard = choosePerShard(parts, sizes, guessed);
   const expect = (records: number) =>
     estimateRun(sizes, shapeOf(plan, perShard), records, dataset.streams.length);
-  const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
-  const guess = expect(guessRecords(sizes, datasetBytes, options.maxSamples));
+  const guess = expect(guessed);
   await checkSpace(store, guess, { committed: 0, units: guess.shards }, options.yes);
   const tables = await readDataset(parts, "reading the dataset once", perShard);
   const records = tables.reduce((sum, table) => sum + table.records, 0);
@@ -108,6 +112,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   const record = {
     created: new Date().toISOString(),
     model: plan.checkpoint.family,
+    sluice: VERSION,
     node: process.version,
     expected: { ...expect(records), shards: tables.reduce((sum, table) => sum + table.units.length, 0) },
   };
@@ -267,7 +272,11 @@ function withDataset<T extends Pick<Identity, "dataset">>(identity: T, tables: r
 }
 
 /** Samples per shard, so that a shard is about as large as was asked for. */
-function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSize[]): number {
+function choosePerShard(
+  { plan, onNote }: OpenRunParts,
+  sizes: readonly RecordSize[],
+  records: number,
+): number {
   if (plan.options.samplesPerShard !== undefined) return plan.options.samplesPerShard;
   const shape = shapeOf(plan, 1);
   const estimates = sizes.map((r) => ({
@@ -277,7 +286,7 @@ function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSi
   }));
   const wanted = plan.options.shardBytes ?? DEFAULT_SHARD_BYTES;
   const { samples, boundBy } = chooseSamplesPerShard(estimates, wanted);
-  if (boundBy === "tokens")
+  if (boundBy === "tokens" && records > samples)
     onNote(
       `shards hold ${samples} records: smaller than --shard-size, so that a lost shard costs at most 131,072 tokens`,
     );

@@ -105,33 +105,38 @@ it("a sleeper whose run was made anew with another identity is refused", async (
   for (const [name, hash] of Object.entries(whole)) expect((await hashData(run))[name]).toBe(hash);
 });
 
-it("SIGTERM to the process group of npx: exit 75 within 10 s, also in the middle of a long batch", async () => {
-  const folder = await temporaryFolder();
-  const long = Array.from({ length: 8 }, (_, i) => ({
-    token_ids: Array.from({ length: 1200 }, (_, k) => (k * 7 + i) % 199),
-  }));
-  const dataset = await writeJsonl(join(folder, "d.jsonl"), long);
-  const args = smallRun(dataset, join(folder, "run"), "--engine", "reference");
-  const worker = startProgram("npx", ["sluice", ...args], {}, true, ROOT);
-  for (let i = 0; i < 100 && !worker.child.killed; i++) {
-    const names = await readdir(join(folder, "run"), { recursive: true }).catch(() => [] as string[]);
-    if (names.some((name) => name.endsWith(".shard"))) break;
-    await sleep(100);
-  }
-  await sleep(1000);
-  const at = performance.now();
-  process.kill(-(worker.child.pid ?? 0), "SIGTERM");
-  const ended: Ended = await worker.ended;
-  const seconds = (performance.now() - at) / 1000;
-  console.log(`exit after ${seconds.toFixed(2)} s: code ${ended.code}, signal ${ended.signal}`);
-  expect(seconds).toBeLessThan(10);
-  // npx itself dies of the signal; the worker's own word is its exit code, asked for without npx below.
-  const direct = startSluice(args, {}, true);
-  await sleep(2500);
-  process.kill(-(direct.child.pid ?? 0), "SIGTERM");
-  expect(await direct.ended).toMatchObject({ code: 75 });
-  expect(await listCommits(join(folder, "run"))).toEqual([]);
-});
+it.each([
+  ["npx sluice extract", "npx", ["sluice", "extract"]],
+  ["scripts/launch_worker.sh", join(ROOT, "scripts/launch_worker.sh"), []],
+  ["node dist/cli/sluice.js extract", process.execPath, [join(ROOT, "dist/cli/sluice.js"), "extract"]],
+])(
+  "SIGTERM to the process group of %s: exit 75 within 10 s, also in the middle of a long batch",
+  async (_, command, first) => {
+    const folder = await temporaryFolder();
+    const long = Array.from({ length: 8 }, (_, i) => ({
+      token_ids: Array.from({ length: 1200 }, (_, k) => (k * 7 + i) % 199),
+    }));
+    const dataset = await writeJsonl(join(folder, "d.jsonl"), long);
+    const run = join(folder, "run");
+    const [, ...flags] = smallRun(dataset, run, "--engine", "reference");
+    const checkpoints = { CHECKPOINT_DIR: join(folder, "checkpoints") };
+    const worker = startProgram(command, [...first, ...flags], checkpoints, true, ROOT);
+    for (let i = 0; i < 300; i++) {
+      const names = await readdir(run, { recursive: true }).catch(() => [] as string[]);
+      if (names.some((name) => name.endsWith(".shard"))) break;
+      await sleep(100);
+    }
+    await sleep(1000);
+    const at = performance.now();
+    process.kill(-(worker.child.pid ?? 0), "SIGTERM");
+    const ended: Ended = await worker.ended;
+    const seconds = (performance.now() - at) / 1000;
+    console.log(`exit after ${seconds.toFixed(2)} s: code ${ended.code}, signal ${ended.signal}`);
+    expect(ended, ended.stderr).toMatchObject({ code: 75 });
+    expect(seconds).toBeLessThan(10);
+    expect(await listCommits(run)).toEqual([]);
+  },
+);
 
 it("a worker that cannot go on leaves the others alone", async () => {
   const folder = await temporaryFolder();
