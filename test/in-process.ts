@@ -95,7 +95,14 @@ export async function closeWorkshop(workshop: Workshop): Promise<void> {
 /** One worker's life, from its first call to its last. @throws as `extract` does. */
 export async function work(
   workshop: Workshop,
-  parts: { readonly store: Store; readonly spool: string; readonly fs?: FileSystem; readonly uuid: string },
+  parts: {
+    readonly store: Store;
+    readonly spool: string;
+    readonly fs?: FileSystem;
+    readonly uuid: string;
+    /** Changes the runner: for engines that misbehave. */
+    readonly wrap?: (runner: UnitRunner) => UnitRunner;
+  },
 ): Promise<WorkerOutcome> {
   const { plan, hasher } = workshop;
   const { store, uuid, fs = nodeFileSystem } = parts;
@@ -151,7 +158,8 @@ export async function work(
       worker: { uuid, workerId: options.workerId, host: "test", process, started: "" },
       ready: opened.weights,
     });
-    const runner = new InPlaceRunner(workshop, fs);
+    const inPlace = new InPlaceRunner(workshop, fs);
+    const runner = parts.wrap?.(inPlace) ?? inPlace;
     const derived = new DerivedFiles({
       store,
       run: opened.run,
