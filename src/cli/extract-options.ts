@@ -96,10 +96,11 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
       text("model", "MODEL_PATH"),
       "a Hugging Face folder with config.json and *.safetensors, a .gguf file, or a Hub id",
     ),
+    adapter: text("adapter"),
     dataset: required(
       "--dataset",
       text("dataset", "DATASET_DIR"),
-      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, or a folder made by `sluice streams`",
+      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by `sluice streams`, or a Hub id",
     ),
     output: resolveOutput(flags, env),
     workerId: resolveWorkerId(text("workerId"), env),

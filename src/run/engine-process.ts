@@ -17,6 +17,8 @@ export interface LoadRequest {
   readonly threads: number;
   /** The checkpoint's folder, or its GGUF file. */
   readonly model: string;
+  /** The folder of an adapter to be merged into it. */
+  readonly adapter: string | null;
   /** Hook names, in the order of the shard's tensors. */
   readonly taps: readonly string[];
   readonly selection: "rows" | "mean" | "max";

@@ -17,6 +17,8 @@ export const identitySchema = z.object({
     /** The checkpoint's config.json as read. */
     config: z.record(z.string(), z.unknown()),
     weights_sha256: hash,
+    /** The LoRA adapter that is merged into the weights: its numbers, not where it lay. */
+    adapter: z.object({ config: z.record(z.string(), z.unknown()), weights_sha256: hash }).optional(),
   }),
   tokenizer: z.object({
     /** Null where every record brings its token ids. */
