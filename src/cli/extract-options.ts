@@ -5,7 +5,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { SluiceError } from "../base/errors.js";
 import type { ExtractOptions } from "../run/extract-options.js";
-import { parseBytes, parseChoice, parsePositive, parseSwitch, parseWhole } from "./values.js";
+import { parseBytes, parseChoice, parseNames, parsePositive, parseSwitch, parseWhole } from "./values.js";
 
 /** The flags as commander gives them: strings and booleans, by camel-cased name. */
 export type Flags = Readonly<Record<string, string | boolean | undefined>>;
@@ -33,7 +33,8 @@ export function resolveWorkerId(flag: string | undefined, env: Environment): num
 export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOptions {
   const text = (name: string, variable?: string): string | undefined => {
     const flag = flags[name];
-    if (typeof flag === "string") return flag;
+    if (typeof flag === "string" && flag !== "") return flag;
+    if (flag === "") throw emptyFlag(name);
     const value = variable === undefined ? undefined : env[variable];
     return value === "" ? undefined : value;
   };
@@ -52,7 +53,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
       fix: "Give one of them.",
     });
   }
-  const prompt = parseChoice("--prompt", text("prompt") ?? "text", ["text", "arc"], ["chat"]);
+  const prompt = parseChoice("--prompt", text("prompt") ?? "text", ["text", "chat", "arc"]);
   const augment = whole("--augment", text("augment"), 1, 1024) ?? 1;
   if (augment > 1 && prompt !== "arc") {
     throw new SluiceError("usage", "--augment makes variants of ARC tasks", {
@@ -61,29 +62,45 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     });
   }
   const positions = text("positions") ?? "all";
+  if (positions.trim().startsWith("role:") && prompt !== "chat") {
+    throw new SluiceError("usage", "--positions role: selects the words of a dialogue's role", {
+      found: `--prompt ${prompt}`,
+      expected: "--prompt chat",
+    });
+  }
+  const bos = parseChoice("--bos", text("bos") ?? "tokenizer", ["tokenizer", "always", "never"]);
+  if (bos !== "tokenizer" && prompt === "chat") {
+    throw new SluiceError("usage", "--bos has no say where a chat template writes the text, BOS included", {
+      found: `--bos ${bos} with --prompt chat`,
+      fix: "Leave out --bos.",
+    });
+  }
   const chosen = text("tooLong");
-  const tooLong = parseChoice(
-    "--too-long",
-    chosen ?? defaultTooLong(prompt, positions),
-    ["cut", "cut-left", "skip"],
-    ["window"],
-  );
+  const tooLong = parseChoice("--too-long", chosen ?? defaultTooLong(prompt, positions), [
+    "cut",
+    "cut-left",
+    "window",
+    "skip",
+  ]);
   if (tooLong === "cut" && countsFromEnd(positions)) {
     throw new SluiceError("usage", "--too-long cut would move the positions that are counted from the end", {
       found: `--positions ${positions}`,
       expected: "--too-long skip or cut-left",
     });
   }
+  const contextSize = whole("--context-size", text("contextSize"), 1, 1_048_576);
+  refuseLongDocumentFlags(flags, { prompt, positions, tooLong, contextSize });
   return {
     model: required(
       "--model",
       text("model", "MODEL_PATH"),
       "a Hugging Face folder with config.json and *.safetensors, a .gguf file, or a Hub id",
     ),
+    adapter: text("adapter"),
     dataset: required(
       "--dataset",
       text("dataset", "DATASET_DIR"),
-      "a .jsonl or .txt file, or a folder made by `sluice streams`",
+      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, or a folder made by `sluice streams`",
     ),
     output: resolveOutput(flags, env),
     workerId: resolveWorkerId(text("workerId"), env),
@@ -102,14 +119,20 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     samplesPerShard,
     maxSeqLength: whole("--max-seq-length", text("maxSeqLength", "MAX_SEQ_LENGTH"), 1, 1_048_576) ?? 2048,
     tooLong,
+    stride: whole("--stride", text("stride")),
+    maxParts: whole("--max-parts", text("maxParts"), 1, 1_000_000) ?? 64,
+    contextSize,
+    attendAcross: flags.attendAcross === true,
+    dropShort: flags.dropShort === true,
     maxSamples: whole("--max-samples", text("maxSamples")),
     batchTokens: whole("--batch-tokens", text("batchTokens")) ?? 8192,
     batchSize:
       flags.batchTokens === undefined ? whole("--batch-size", text("batchSize", "BATCH_SIZE")) : undefined,
     column: text("column") ?? "text",
+    keepColumns: parseNames("--keep-columns", text("keepColumns")),
     prompt,
     augment,
-    bos: parseChoice("--bos", text("bos") ?? "tokenizer", ["tokenizer", "always", "never"]),
+    bos,
     engine: resolveEngine(text("engine") ?? "auto", text("device") ?? "auto"),
     seed: whole("--seed", text("seed"), 0, 0xffffffff) ?? 42,
     maxSkipped: resolveMaxSkipped(text("maxSkipped")),
@@ -122,7 +145,40 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
   };
 }
 
+/** Flags of long documents that mean nothing without another one, or exclude each other. */
+function refuseLongDocumentFlags(
+  flags: Flags,
+  chosen: { prompt: string; positions: string; tooLong: string; contextSize: number | undefined },
+): void {
+  const { prompt, positions, tooLong, contextSize } = chosen;
+  const refuse = (found: string, needs: string) => {
+    throw new SluiceError("usage", `${found} ${needs}`, { fix: "See sluice extract --help." });
+  };
+  for (const [name, flag] of [
+    ["stride", "--stride"],
+    ["maxParts", "--max-parts"],
+  ] as const)
+    if (flags[name] !== undefined && tooLong !== "window") refuse(flag, "needs --too-long window");
+  for (const [name, flag] of [
+    ["attendAcross", "--attend-across"],
+    ["dropShort", "--drop-short"],
+  ] as const)
+    if (flags[name] === true && contextSize === undefined) refuse(flag, "needs --context-size");
+  if (contextSize === undefined) return;
+  for (const [name, flag] of [
+    ["tooLong", "--too-long"],
+    ["maxSeqLength", "--max-seq-length"],
+  ] as const)
+    if (flags[name] !== undefined)
+      refuse(flag, "has no say with --context-size, which cuts documents where contexts end");
+  if (prompt === "arc")
+    refuse("--context-size", "packs documents, and --prompt arc makes puzzles: use --prompt text or chat");
+  if (["mean", "max"].includes(positions.trim()) && flags.attendAcross !== true)
+    refuse(`--positions ${positions}`, "would mix the documents of a context: it needs --attend-across");
+}
+
 function resolveOutput(flags: Flags, env: Environment): string {
+  if (flags.output === "") throw emptyFlag("output");
   if (typeof flags.output === "string") return flags.output;
   if (env.UPLOAD_TO_GCS !== undefined && parseSwitch("UPLOAD_TO_GCS", env.UPLOAD_TO_GCS)) {
     const bucket = required(
@@ -133,6 +189,15 @@ function resolveOutput(flags: Flags, env: Environment): string {
     return `gs://${join(bucket.replace(/^gs:\/\//, ""), env.GCS_PREFIX || "activations")}`;
   }
   return required("--output", env.OUTPUT_DIR || undefined, "the folder where the run is to live");
+}
+
+/** `--output "$RUN"` of a script that never set RUN. */
+function emptyFlag(name: string): SluiceError {
+  const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  return new SluiceError("usage", `${flag} is empty`, {
+    expected: "a value",
+    fix: "Is a variable of your script not set?",
+  });
 }
 
 function required(flag: string, value: string | undefined, expected: string): string {

@@ -37,13 +37,20 @@ export function registerExtract(program: Command): void {
       "--model <model>",
       "a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a .gguf file, or a Hub id",
     )
-    .option("--dataset <path>", "a .jsonl or .txt file, or a folder made by sluice streams")
+    .option("--adapter <folder>", "a LoRA adapter (peft) to be merged into the model: a folder, or a Hub id")
+    .option(
+      "--dataset <path>",
+      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, or a folder made by sluice streams",
+    )
     .option("--output <run>", "the folder where the run lives")
     .option("--worker-id <n>", "which stream to begin with (default: from the environment, else 0)")
     .option("--no-steal", "do this worker's stream only, and do not help with the others")
     .option("--layers <list>", "all, or a list such as 0,5-8,-1 (default: all)")
     .option("--hooks <list>", "hook points as listed below, globs, all (default: resid_post)")
-    .option("--positions <which>", "all, first, last, mean, max, 0,4,-1, 5:-5, random:N (default: all)")
+    .option(
+      "--positions <which>",
+      "all, first, last, mean, max, 0,4,-1, 5:-5, random:N, role:assistant (default: all)",
+    )
     .option("--skip-special", "leave out special tokens (by id)")
     .option("--dtype <type>", "as stored: bfloat16, float16, float32 (default: bfloat16)")
     .option("--compute-dtype <type>", "auto, float32 (default: auto)")
@@ -53,13 +60,22 @@ export function registerExtract(program: Command): void {
     .option("--max-seq-length <n>", "tokens of a sample at most (default: 2048)")
     .option(
       "--too-long <what>",
-      "cut, cut-left, skip (default: cut; skip for arc and for positions from the end)",
+      "cut, cut-left, window, skip (default: cut; skip for arc and for positions from the end)",
     )
+    .option("--stride <n>", "with window: tokens from one window to the next (default: --max-seq-length)")
+    .option("--max-parts <n>", "with window: windows of a document at most (default: 64)")
+    .option("--context-size <n>", "pack the documents of a unit into contexts of n tokens, each a sample")
+    .option("--attend-across", "with --context-size: attention and positions run on across documents")
+    .option("--drop-short", "with --context-size: leave out a unit's last context where it is shorter")
     .option("--max-samples <n>", "the first records of the dataset only")
     .option("--batch-tokens <n>", "tokens of a batch at most (default: 8192)")
     .option("--batch-size <n>", "samples of a batch at most")
-    .option("--column <name>", "the dataset's column: text, or token ids (default: text)")
-    .option("--prompt <kind>", "text or arc (default: text)")
+    .option(
+      "--column <name>",
+      "the dataset's column: text, messages or token ids; a.b is member b of column a (default: text)",
+    )
+    .option("--keep-columns <a,b>", "carry columns along into sample_info")
+    .option("--prompt <kind>", "text, chat (the model's own template) or arc (default: text)")
     .option("--augment <n>", "seeded variants of each ARC task, the task included (default: 1)")
     .option("--bos <rule>", "tokenizer, always, never (default: tokenizer)")
     .option("--engine <name>", "auto, onnx, reference (default: auto)")

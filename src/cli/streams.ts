@@ -6,7 +6,7 @@ import { SluiceError } from "../base/errors.js";
 import { splitDataset } from "../data/split.js";
 import type { Flags } from "./extract-options.js";
 import { formatCount, ProgressLine } from "./render.js";
-import { parseWhole } from "./values.js";
+import { parseNames, parseWhole } from "./values.js";
 
 /** The ARC tasks that ship with the project. */
 export const BUNDLED_TASKS = fileURLToPath(new URL("../../assets/arc/tasks.jsonl.gz", import.meta.url));
@@ -16,9 +16,13 @@ export function registerStreams(program: Command): void {
   program
     .command("streams")
     .description("split a dataset into N streams, one for each worker; record i goes to stream i mod N")
-    .option("--dataset <path>", "a .jsonl or .txt file, also with .gz; `arc` for the bundled ARC tasks")
+    .option(
+      "--dataset <path>",
+      "a .jsonl, .txt, .csv or .tsv file, also with .gz or .zst; a .parquet file; a folder or pattern of them; `arc` for the bundled ARC tasks",
+    )
     .option("--num-streams <n>", "how many (default: 4)")
     .option("--output-dir <folder>", "where to write them")
+    .option("--column <a,b>", "keep these columns (and id, task_id) only")
     .option("--max-samples <n>", "the first records only")
     .option("--shuffle <seed>", "shuffle the records first (they are held in memory)")
     .option("--json", "print streams.json")
@@ -44,6 +48,7 @@ export function registerStreams(program: Command): void {
             flags.maxSamples === undefined
               ? undefined
               : parseWhole("--max-samples", String(flags.maxSamples), 1),
+          columns: typeof flags.column === "string" ? parseNames("--column", flags.column) : undefined,
           shuffleSeed:
             flags.shuffle === undefined ? undefined : parseWhole("--shuffle", String(flags.shuffle)),
           onProgress: (records) => {

@@ -47,6 +47,14 @@ export function parsePositive(flag: string, text: string): number {
   });
 }
 
+/** Names between commas, each once; none where nothing is given. @throws SluiceError `usage`. */
+export function parseNames(flag: string, text: string | undefined): string[] {
+  if (text === undefined) return [];
+  const names = text.split(",").map((name) => name.trim());
+  if (!names.includes("")) return [...new Set(names)];
+  throw new SluiceError("usage", `${flag} cannot be read`, { found: text, expected: "names between commas" });
+}
+
 /** One of a list; `later` holds values of the contract that this version does not have. @throws SluiceError `usage`. */
 export function parseChoice<T extends string>(
   flag: string,

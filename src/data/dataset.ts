@@ -1,14 +1,31 @@
-// A dataset on disk: one file of lines, or a folder of streams that `sluice streams` made. Opening it reads no record.
+// A dataset on disk: a file, a folder or pattern of files, or a folder of streams that `sluice streams` made. Opening it reads
+// no record.
 
-import { readFile, stat } from "node:fs/promises";
+import { open, readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { SluiceError, systemCode } from "../base/errors.js";
+import { byCodePoint, expandGlob, isGlob } from "./globs.js";
 
-/** One ordered list of records: a file of lines. */
-export interface DatasetStream {
-  readonly file: string;
+/** Kinds of text files. */
+export type TextKind = "json" | "text" | "csv" | "tsv";
+/** Kinds of files that hold records. */
+export type FileKind = TextKind | "parquet";
+
+/** A file, and its size in bytes. */
+export interface DatasetFile {
+  readonly path: string;
   readonly bytes: number;
+}
+
+/** One ordered list of records: those of its files, one file after the other. Plain data: it crosses a thread boundary. */
+export interface DatasetStream {
+  readonly kind: FileKind;
+  readonly files: readonly DatasetFile[];
+  /** Of all files. */
+  readonly bytes: number;
+  /** The columns, by their first names, that records are read by; null for all. Files that keep columns apart read and hash these. */
+  readonly columns: readonly string[] | null;
 }
 
 /** An opened dataset. Record i of it is record floor(i / S) of stream i mod S. */
@@ -18,8 +35,8 @@ export interface Dataset {
   /** Where it was given, for messages. */
   readonly path: string;
   readonly streams: readonly DatasetStream[];
-  /** Whether a line is JSON, or a text as it stands. */
-  readonly lines: "json" | "text";
+  /** Files that do not have the size that `sluice streams` wrote down: cut short by a copy, or edited. */
+  readonly resized?: readonly { readonly file: DatasetFile; readonly expected: number }[];
 }
 
 /** What `sluice streams` writes beside the streams. */
@@ -41,56 +58,142 @@ export const streamsFileSchema = z.looseObject({
 /** `streams.json`. */
 export type StreamsFile = z.infer<typeof streamsFileSchema>;
 
+const KIND_OF: Readonly<Record<string, FileKind>> = {
+  jsonl: "json",
+  ndjson: "json",
+  json: "json",
+  txt: "text",
+  csv: "csv",
+  tsv: "tsv",
+  parquet: "parquet",
+};
+const EXPECTED = ".jsonl, .txt, .csv, .tsv or .parquet files, or a streams folder";
+
 /** The name of a stream's file: `stream_000.jsonl`. */
 export function streamFileName(stream: number): string {
   return `stream_${String(stream).padStart(3, "0")}.jsonl`;
 }
 
+/** The kind of a file by its name; null for one that is none of a dataset. */
+export function kindOf(path: string): FileKind | null {
+  return KIND_OF[/\.([a-z0-9]+)$/i.exec(path)?.[1]?.toLowerCase() ?? ""] ?? null;
+}
+
+/** Whether a file is compressed, by its name. */
+export function isCompressed(path: string): boolean {
+  return /\.(gz|zst|zstd)$/i.test(path);
+}
+
 /**
- * Opens a dataset by path.
- * @throws SluiceError `config` where it is missing, incomplete, empty or compressed; `usage` for a kind that is not in this version.
+ * Opens a dataset: a file, a streams folder, a folder of data files, or a pattern such as `data/*.parquet`.
+ * @param columns those that records are read by; null for all.
+ * @throws SluiceError `config` where it is missing, incomplete, empty, compressed or of an unknown kind.
  */
-export async function openDataset(path: string): Promise<Dataset> {
+export async function openDataset(path: string, columns: readonly string[] | null = null): Promise<Dataset> {
+  const paths = await listFiles(path);
+  if (paths === "streams") return openStreams(path);
+  const compressed = paths.find(isCompressed);
+  if (compressed !== undefined) {
+    throw new SluiceError("config", `the dataset ${compressed} is compressed, which no worker can seek in`, {
+      fix: `Split it first: sluice streams --dataset ${quote(path)} --num-streams 4 --output-dir streams, then --dataset streams.`,
+    });
+  }
+  const stream = await describeStream(path, paths, columns);
+  if (stream.bytes === 0) throw empty(path);
+  return { name: basename(path), path, streams: [stream] };
+}
+
+/**
+ * The files that a dataset's path names, in their order: itself, those of a folder, or those that match a pattern; `streams` for a
+ * streams folder.
+ * @throws SluiceError `config` where there are none.
+ */
+export async function listFiles(path: string): Promise<readonly string[] | "streams"> {
   const facts = await stat(path).catch((cause: unknown) => {
+    if (isGlob(path)) return null;
     throw missing(path, cause);
   });
-  if (facts.isDirectory()) return openStreams(path);
-  if (/\.(gz|zst)$/i.test(path)) {
-    throw new SluiceError("config", `the dataset ${path} is compressed, which no worker can seek in`, {
-      fix: `Split it first: sluice streams --dataset ${path} --num-streams 4 --output-dir streams, then --dataset streams.`,
+  if (facts && !facts.isDirectory()) return [path];
+  if (facts) {
+    const names = await readdir(path);
+    if (names.includes("streams.json")) return "streams";
+    // In a folder .json is what tools write beside the data.
+    const isData = (name: string) => kindOf(name.replace(/\.(gz|zst|zstd)$/i, "")) !== null;
+    const data = names.filter((name) => !name.startsWith(".") && isData(name) && !/\.json$/i.test(name));
+    if (data.length > 0) return data.sort(byCodePoint).map((name) => join(path, name));
+    throw new SluiceError("config", `${path} is no streams folder and holds no data files`, {
+      found: names.slice(0, 5).join(", ") || "nothing",
+      expected: EXPECTED,
+      fix: `Name the files with a pattern such as '${join(path, "**/*.parquet")}', or make a streams folder with sluice streams.`,
     });
   }
-  const kind = /\.([a-z0-9]+)$/i.exec(path)?.[1]?.toLowerCase() ?? "";
-  if (["parquet", "csv", "arrow"].includes(kind)) {
-    throw new SluiceError("usage", `.${kind} datasets are not in this version`, {
-      found: path,
-      expected: ".jsonl, .txt or a streams folder",
+  const found = await expandGlob(path);
+  if (found.length > 0) return found;
+  throw new SluiceError("config", `no file matches the dataset's pattern ${path}`, {
+    expected: EXPECTED,
+    fix: "Check --dataset.",
+  });
+}
+
+/** Files of one kind as one stream. @throws SluiceError `config` where they are not of one known kind. */
+async function describeStream(
+  path: string,
+  paths: readonly string[],
+  columns: readonly string[] | null,
+): Promise<DatasetStream> {
+  const kinds = new Map(paths.map((file) => [kindOf(file), file]));
+  const [kind] = kinds.keys();
+  if (kinds.has(null) || kind === null || kind === undefined) {
+    throw new SluiceError("config", `the dataset ${kinds.get(null) ?? path} is of an unknown kind`, {
+      expected: EXPECTED,
     });
   }
-  if (!["jsonl", "ndjson", "json", "txt"].includes(kind)) {
-    throw new SluiceError("config", `the dataset ${path} is of an unknown kind`, {
-      expected: ".jsonl, .txt or a streams folder",
+  if (kinds.size > 1) {
+    throw new SluiceError("config", `the dataset ${path} holds files of ${kinds.size} kinds`, {
+      found: [...kinds.values()].map((file) => basename(file)).join(", "),
+      expected: "files of one kind",
+      fix: `Name one kind with a pattern such as '${join(path, `*${/\.[^.]+$/.exec(paths[0] ?? "")?.[0] ?? ""}`)}'.`,
     });
   }
-  if (facts.size === 0) throw empty(path);
-  return {
-    name: basename(path),
-    path,
-    streams: [{ file: path, bytes: facts.size }],
-    lines: kind === "txt" ? "text" : "json",
-  };
+  const files: DatasetFile[] = [];
+  for (const file of paths) {
+    const { size } = await stat(file).catch((cause: unknown) => {
+      throw missing(file, cause);
+    });
+    files.push({ path: file, bytes: size });
+    if (kind !== "parquet") await refuseOtherText(file, kind);
+  }
+  return { kind, files, bytes: files.reduce((sum, file) => sum + file.bytes, 0), columns };
+}
+
+/** What a text file's first bytes give away. */
+async function refuseOtherText(path: string, kind: TextKind): Promise<void> {
+  const file = await open(path, "r");
+  const head = Buffer.alloc(64);
+  let size: number;
+  try {
+    size = (await file.read(head, 0, head.length, 0)).bytesRead;
+  } finally {
+    await file.close();
+  }
+  const fail = (found: string, expected: string, fix: string) =>
+    new SluiceError("config", `the dataset ${path} is not what its name says`, { found, expected, fix });
+  if ((head[0] === 0xff && head[1] === 0xfe) || (head[0] === 0xfe && head[1] === 0xff))
+    throw fail("UTF-16", "UTF-8", "Convert it: iconv -f UTF-16 -t UTF-8.");
+  if (head.toString("latin1", 0, 4) === "PAR1") throw fail("Parquet", `.${kind}`, "Rename it to .parquet.");
+  if (head[0] === 0x1f && head[1] === 0x8b)
+    throw fail("gzip", `.${kind}`, "Rename it to .gz and split it with sluice streams.");
+  if (kind === "json" && head.toString("utf8", 0, size).trimStart().startsWith("["))
+    throw fail(
+      "one JSON array",
+      "JSON lines, one object a line",
+      `Convert it: jq -c '.[]' ${quote(path)} > data.jsonl`,
+    );
 }
 
 async function openStreams(folder: string): Promise<Dataset> {
   const file = join(folder, "streams.json");
-  const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    if (systemCode(cause) !== "ENOENT") throw cause;
-    throw new SluiceError("config", `${folder} is no streams folder: it has no streams.json`, {
-      fix: "Make one with sluice streams, or name a file.",
-      cause,
-    });
-  });
-  const parsed = streamsFileSchema.safeParse(parseJson(text));
+  const parsed = streamsFileSchema.safeParse(parseJson(await readFile(file, "utf8")));
   if (!parsed.success)
     throw new SluiceError("config", `${file} is not what sluice streams writes`, {
       fix: "Make the folder again.",
@@ -103,22 +206,30 @@ async function openStreams(folder: string): Promise<Dataset> {
   }
   if (records === 0) throw empty(folder);
   const opened = await Promise.all(
-    streams.map(async (stream) => {
+    streams.map(async (stream): Promise<DatasetStream> => {
       const path = join(folder, stream.file);
-      const facts = await stat(path).catch((cause: unknown) => {
+      const { size: bytes } = await stat(path).catch((cause: unknown) => {
         throw missing(path, cause);
       });
-      return { file: path, bytes: facts.size };
+      return { kind: "json", files: [{ path, bytes }], bytes, columns: null };
     }),
   );
-  return { name: dataset, path: folder, streams: opened, lines: "json" };
+  const resized = opened.flatMap(({ files }, s) =>
+    files.map((file) => ({ file, expected: streams[s]?.bytes ?? 0 })),
+  );
+  return {
+    name: dataset,
+    path: folder,
+    streams: opened,
+    resized: resized.filter(({ file, expected }) => file.bytes !== expected),
+  };
 }
 
 function missing(path: string, cause: unknown): unknown {
   if (systemCode(cause) !== "ENOENT" && systemCode(cause) !== "ENOTDIR") return cause;
   return new SluiceError("config", `there is no dataset at ${path}`, {
-    expected: "a .jsonl or .txt file, or a streams folder",
-    fix: "Check --dataset.",
+    expected: EXPECTED,
+    fix: "Check --dataset. Datasets of the Hub are not in this version: download their files.",
     cause,
   });
 }
@@ -127,6 +238,11 @@ function empty(path: string): SluiceError {
   return new SluiceError("config", `the dataset ${path} has no records`, {
     expected: "at least one line that is not blank",
   });
+}
+
+/** As a shell needs it. */
+function quote(path: string): string {
+  return /^[\w./:=@-]+$/.test(path) ? path : `'${path}'`;
 }
 
 function parseJson(text: string): unknown {

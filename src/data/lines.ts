@@ -1,7 +1,9 @@
-// Lines of a file of bytes. A record is a line with at least one byte that is not blank; its offset is where the line
-// begins, and its end includes the newline.
+// Files of lines: JSON lines, or text as it stands. A record is a line with at least one byte that is not blank; it
+// includes its newline, and blank lines before it belong to it.
 
 import type { FileHandle } from "node:fs/promises";
+import { isFields, type RawRecord } from "./fields.js";
+import type { RecordFinder, TextFormat } from "./text-format.js";
 
 const NEWLINE = 0x0a;
 
@@ -14,13 +16,78 @@ export function isBlank(bytes: Uint8Array, start: number, end: number): boolean 
   return true;
 }
 
-/** The records in a piece of a file that begins and ends at a line's border, as ranges of the piece. */
-export function* recordsIn(bytes: Buffer): Generator<{ readonly start: number; readonly end: number }> {
-  for (let start = 0; start < bytes.length; ) {
-    const newline = bytes.indexOf(NEWLINE, start);
-    const end = newline < 0 ? bytes.length : newline + 1;
-    if (!isBlank(bytes, start, end)) yield { start, end };
-    start = end;
+/** A record that is a JSON object in a line. */
+export const JSON_LINES: TextFormat = {
+  hasHeader: false,
+  finder: () => new LineFinder(),
+  parse: parseJsonLine,
+  isSound: () => true,
+  columns: () => null,
+};
+
+/** A record that is a line, as `{text}`. */
+export const TEXT_LINES: TextFormat = {
+  hasHeader: false,
+  finder: () => new LineFinder(),
+  parse: (bytes) => {
+    const text = decodeText(bytes);
+    return text === null ? { unusable: "not valid UTF-8" } : { fields: { text } };
+  },
+  isSound: () => true,
+  columns: () => ["text"],
+};
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** A record's bytes as text, without blank lines before it and its own line end; null where they are not UTF-8. */
+export function decodeText(bytes: Uint8Array): string | null {
+  try {
+    return utf8.decode(bytes.subarray(lineStart(bytes))).replace(/\r?\n?$/, "");
+  } catch {
+    return null;
+  }
+}
+
+/** Where the first line begins that is not blank. */
+function lineStart(bytes: Uint8Array): number {
+  let start = 0;
+  for (let newline = bytes.indexOf(NEWLINE); newline >= 0 && isBlank(bytes, start, newline); ) {
+    start = newline + 1;
+    newline = bytes.indexOf(NEWLINE, start);
+  }
+  return start;
+}
+
+function parseJsonLine(bytes: Buffer): RawRecord {
+  const text = decodeText(bytes);
+  if (text === null) return { unusable: "not valid UTF-8" };
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { unusable: "not valid JSON" };
+  }
+  return isFields(value) ? { fields: value } : { unusable: "not a JSON object" };
+}
+
+class LineFinder implements RecordFinder {
+  #hasRecord = false;
+
+  next(piece: Buffer, from: number): number {
+    for (let at = from; at < piece.length; ) {
+      const newline = piece.indexOf(NEWLINE, at);
+      const end = newline < 0 ? piece.length : newline + 1;
+      this.#hasRecord ||= !isBlank(piece, at, end);
+      at = end;
+      if (newline < 0 || !this.#hasRecord) continue;
+      this.#hasRecord = false;
+      return end;
+    }
+    return -1;
+  }
+
+  hasOpenRecord(): boolean {
+    return this.#hasRecord;
   }
 }
 

@@ -39,6 +39,9 @@ export interface UnitSamples {
   readonly inputOffsets: Int32Array;
   /** u8 [tokens]: {@link TOKEN_FLAGS} of every input token. */
   readonly inputFlags: Uint8Array;
+  /** Where the stretches begin that the model reads alone, in `inputIds`; one more entry for the end. The samples' own offsets, unless
+   * contexts hold several documents. */
+  readonly segmentOffsets: Int32Array;
   /** i32 [selected]: the places (in their sample) of the tokens that `--positions` and `--skip-special` select, ascending. */
   readonly positions: Int32Array;
   /** Where each sample's places begin in `positions`; [count + 1]. For `mean` and `max`: what is reduced. */

@@ -2,10 +2,15 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { flattenError } from "../base/error-transfer.js";
-import { type ScanReply, type ScanRequest, scanStream } from "./scan.js";
+import { type SampleRequest, type ScanReply, type ScanRequest, sampleRecords, scanStream } from "./scan.js";
 
 const post = (reply: ScanReply) => parentPort?.postMessage(reply);
-scanStream(workerData as ScanRequest, (bytes) => post({ bytes })).then(
-  (table) => post({ table }),
+const request = workerData as ScanRequest | SampleRequest;
+const result =
+  "stream" in request
+    ? scanStream(request, (bytes) => post({ bytes }))
+    : sampleRecords(request.dataset, request.count);
+result.then(
+  (done) => post({ result: done }),
   (error: unknown) => post({ error: flattenError(error) }),
 );

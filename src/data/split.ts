@@ -2,19 +2,15 @@
 // to stream i mod N. The folder exists when `streams.json` does: it is written last.
 
 import { createHash, type Hash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { type FileHandle, open, readFile, rename, stat } from "node:fs/promises";
+import { type FileHandle, open, readFile, rename } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { Readable } from "node:stream";
-import { createGunzip } from "node:zlib";
-import { SluiceError, systemCode } from "../base/errors.js";
+import { SluiceError } from "../base/errors.js";
 import { randomNumbers, shuffled } from "../base/random.js";
 import { makeFolders } from "../store/file-system.js";
-import { openDataset, type StreamsFile, streamFileName } from "./dataset.js";
-import { isBlank } from "./lines.js";
+import { type StreamsFile, streamFileName } from "./dataset.js";
+import { readEveryRecord } from "./every-record.js";
 
 const FLUSH_BYTES = 1 << 20;
-const NEWLINE = 0x0a;
 
 /** What to split, and how. */
 export interface SplitOptions {
@@ -22,6 +18,8 @@ export interface SplitOptions {
   readonly streams: number;
   readonly folder: string;
   readonly maxSamples: number | undefined;
+  /** Columns to keep; undefined for all. */
+  readonly columns?: readonly string[] | undefined;
   /** Shuffles the records; they are held in memory for it. */
   readonly shuffleSeed: number | undefined;
   readonly signal?: AbortSignal;
@@ -29,7 +27,7 @@ export interface SplitOptions {
 }
 
 /**
- * Splits a dataset: .jsonl, .txt, and either with .gz.
+ * Splits a dataset: .jsonl, .txt, .csv, .tsv, each also with .gz or .zst, and .parquet; a folder or a pattern of them.
  * @throws SluiceError `config` where the dataset is missing or empty, or the folder already holds other streams.
  */
 export async function splitDataset(options: SplitOptions): Promise<StreamsFile> {
@@ -51,7 +49,7 @@ export async function splitDataset(options: SplitOptions): Promise<StreamsFile> 
     const streams = [];
     for (const [s, writer] of writers.entries())
       streams.push({ file: streamFileName(s), ...(await writer.finish()) });
-    const name = basename(options.dataset).replace(/\.gz$/, "");
+    const name = basename(options.dataset).replace(/\.(gz|zst|zstd)$/, "");
     const summary: StreamsFile = {
       format: "sluice-streams-1",
       dataset: name,
@@ -66,75 +64,25 @@ export async function splitDataset(options: SplitOptions): Promise<StreamsFile> 
   }
 }
 
-/** The dataset's records as JSON lines with a newline, in the order in which they are dealt out. */
+/** The dataset's records in the order in which they are dealt out. */
 async function* readRecords(options: SplitOptions): AsyncGenerator<Buffer> {
-  const plain = options.dataset.replace(/\.gz$/i, "");
-  const isText = /\.txt$/i.test(plain);
-  const lines = takeFirst(await openLines(options.dataset), options.maxSamples);
+  const lines = takeFirst(readEveryRecord(options.dataset, options.columns), options.maxSamples);
   if (options.shuffleSeed === undefined) {
-    for await (const line of lines) yield asJsonLine(line, isText);
+    yield* lines;
     return;
   }
   const all: Buffer[] = [];
   for await (const line of lines) all.push(Buffer.from(line));
-  for (const line of shuffled(all, randomNumbers(`streams/${options.shuffleSeed}`)))
-    yield asJsonLine(line, isText);
-}
-
-async function openLines(dataset: string): Promise<AsyncGenerator<Buffer>> {
-  if (!/\.gz$/i.test(dataset)) {
-    const opened = await openDataset(dataset);
-    if (opened.streams.length > 1)
-      throw new SluiceError("config", `${dataset} is a streams folder already`, {
-        fix: "Split the file it was made of.",
-      });
-    return linesOf(createReadStream(dataset, { highWaterMark: FLUSH_BYTES }));
-  }
-  await stat(dataset).catch((cause: unknown) => {
-    throw systemCode(cause) === "ENOENT"
-      ? new SluiceError("config", `there is no dataset at ${dataset}`, { cause })
-      : cause;
-  });
-  const file = createReadStream(dataset, { highWaterMark: FLUSH_BYTES });
-  const unzip = createGunzip();
-  file.on("error", (error) => unzip.destroy(error));
-  return linesOf(file.pipe(unzip));
-}
-
-/** Lines that are not blank, without their newline. */
-async function* linesOf(source: Readable): AsyncGenerator<Buffer> {
-  let rest: Buffer[] = [];
-  for await (const chunk of source as AsyncIterable<Buffer>) {
-    let start = 0;
-    for (let newline = chunk.indexOf(NEWLINE); newline >= 0; newline = chunk.indexOf(NEWLINE, start)) {
-      const line =
-        rest.length === 0
-          ? chunk.subarray(start, newline)
-          : Buffer.concat([...rest, chunk.subarray(start, newline)]);
-      rest = [];
-      start = newline + 1;
-      if (!isBlank(line, 0, line.length)) yield line;
-    }
-    if (start < chunk.length) rest.push(Buffer.from(chunk.subarray(start)));
-  }
-  const last = Buffer.concat(rest);
-  if (!isBlank(last, 0, last.length)) yield last;
+  yield* shuffled(all, randomNumbers(`streams/${options.shuffleSeed}`));
 }
 
 async function* takeFirst<T>(items: AsyncGenerator<T>, count: number | undefined): AsyncGenerator<T> {
+  if (count === 0) return;
   let taken = 0;
   for await (const item of items) {
-    if (taken++ === count) return;
     yield item;
+    if (++taken === count) return;
   }
-}
-
-function asJsonLine(line: Buffer, isText: boolean): Buffer {
-  const end = line.at(-1) === 0x0d ? line.subarray(0, -1) : line;
-  return Buffer.concat([
-    isText ? Buffer.from(JSON.stringify({ text: end.toString("utf8") })) : end,
-    Buffer.of(NEWLINE),
-  ]);
 }
 
 /** One stream's file: written in large pieces, hashed on the way. */

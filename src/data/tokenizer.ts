@@ -1,5 +1,5 @@
-// Text to token ids, by the model's own tokenizer: tokenizer.json of a folder, or what a GGUF file holds. Token ids are those of Hugging Face's `tokenizers`; golden
-// tests hold the library to it.
+// Text to token ids, by the model's own tokenizer: tokenizer.json of a folder, or what a GGUF file holds. Token ids are those of
+// Hugging Face's `tokenizers`; golden tests hold the library to it.
 
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
@@ -7,7 +7,10 @@ import { dirname, join } from "node:path";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { isSluiceError, messageOf, SluiceError, systemCode } from "../base/errors.js";
+import { ChatTemplate } from "./chat-template.js";
 import { readGgufTokenizer, readGgufTokens, type TokenizerFiles } from "./gguf-tokenizer.js";
+import { type NormalForm, placeTokens, type TokenPlaces } from "./token-places.js";
+import { spellOut } from "./tokenizer-spelling.js";
 
 const tokenizerSchema = z.looseObject({
   added_tokens: z
@@ -15,14 +18,23 @@ const tokenizerSchema = z.looseObject({
     .default([]),
 });
 const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
+const TOKEN_NAMES = [
+  "bos_token",
+  "eos_token",
+  "unk_token",
+  "sep_token",
+  "pad_token",
+  "cls_token",
+  "mask_token",
+] as const;
+const namedTemplates = z.array(z.looseObject({ name: z.string(), template: z.string() }));
 const configSchema = z.looseObject({
+  ...Object.fromEntries(TOKEN_NAMES.map((name) => [name, tokenSchema])),
   bos_token: tokenSchema,
   eos_token: tokenSchema,
-  chat_template: z
-    .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
-    .nullish()
-    .catch(null),
+  chat_template: z.union([z.string(), namedTemplates]).nullish(),
 });
+const templateFileSchema = z.looseObject({ chat_template: z.string() });
 
 /** What `--bos` says: what the tokenizer does itself, always one, or never. */
 export type BosRule = "tokenizer" | "always" | "never";
@@ -35,13 +47,15 @@ export interface Tokenizer {
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
-  /** The model's own chat template (Jinja): the default one where there are several. */
-  readonly chatTemplate: string | null;
-  /** tokenizer.json and tokenizer_config.json, as text, for whoever keeps them with the run. */
-  readonly files: TokenizerFiles;
+  /** tokenizer.json, tokenizer_config.json and the chat template, as text, for whoever keeps them with the run. */
+  readonly files: TokenizerFiles & { readonly template: string | null };
   /** @throws SluiceError `config` for `always` where the tokenizer names no BOS. */
   encode(text: string, bos: BosRule): number[];
   decode(ids: readonly number[]): string;
+  /** Where the tokens of an encoded text lie in it; null where that cannot be told. */
+  place(text: string, ids: readonly number[]): TokenPlaces | null;
+  /** The model's chat template; null where it has none. @throws SluiceError `config` where it cannot be read. */
+  chatTemplate(): ChatTemplate | null;
 }
 
 /**
@@ -64,7 +78,7 @@ export async function openTokenizer(model: string): Promise<Tokenizer | null> {
     refuseOtherVocabulary(beside, await readGgufTokens(model), model);
     return beside;
   }
-  return files && parse(files, null, model);
+  return files && parse(files.json, files.config, model);
 }
 
 const vocabularySchema = z.looseObject({
@@ -85,15 +99,19 @@ function refuseOtherVocabulary(beside: Tokenizer, tokens: readonly string[], mod
 }
 
 async function openFolder(folder: string): Promise<Tokenizer | null> {
-  const json = await readIfThere(join(folder, "tokenizer.json"));
-  if (json === null) return null;
-  const config = (await readIfThere(join(folder, "tokenizer_config.json"))) ?? "{}";
-  return parse({ json, config }, await readIfThere(join(folder, "chat_template.jinja")), folder);
+  const read = (name: string) => readIfThere(join(folder, name));
+  const json = await read("tokenizer.json");
+  if (json === undefined) return null;
+  const config = (await read("tokenizer_config.json")) ?? "{}";
+  const [jinja, oldest] = [await read("chat_template.jinja"), await read("chat_template.json")];
+  return parse(json, config, folder, jinja, oldest);
 }
 
-function parse(files: TokenizerFiles, template: string | null, where: string): Tokenizer {
+/** @param jinja, oldest chat_template.jinja and chat_template.json: as in transformers, the template's own file goes before the config, the JSON file comes last. */
+function parse(json: string, config: string, where: string, jinja?: string, oldest?: string): Tokenizer {
   try {
-    return new ModelTokenizer(files, template);
+    const template = jinja ?? templateOf(config) ?? (oldest === undefined ? null : templateIn(oldest));
+    return new ModelTokenizer({ json, config, template });
   } catch (cause) {
     throw new SluiceError("config", `the tokenizer at ${where} cannot be read`, {
       found: messageOf(cause),
@@ -108,22 +126,22 @@ class ModelTokenizer implements Tokenizer {
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
-  readonly chatTemplate: string | null;
-  readonly files: TokenizerFiles;
+  readonly files: Tokenizer["files"];
   readonly #inner: HuggingFaceTokenizer;
+  readonly #names: Readonly<Record<string, string>>;
+  readonly #added: ReadonlySet<number>;
+  readonly #isByteLevel: boolean;
+  readonly #form: NormalForm | null;
 
-  constructor(files: TokenizerFiles, template: string | null) {
+  constructor(files: Tokenizer["files"]) {
     const raw: object = JSON.parse(files.json);
     const config: object = JSON.parse(files.config);
     const { added_tokens } = tokenizerSchema.parse(raw);
-    const { bos_token, eos_token, chat_template } = configSchema.parse(config);
+    const parsed = configSchema.parse(config);
+    const { bos_token, eos_token } = parsed;
     this.#inner = new HuggingFaceTokenizer(spellOut(raw), config);
     this.files = files;
     this.sha256 = createHash("sha256").update(files.json).update("\0").update(files.config).digest("hex");
-    const named = Array.isArray(chat_template)
-      ? chat_template.find(({ name }) => name === "default")?.template
-      : chat_template;
-    this.chatTemplate = template ?? named ?? null;
     this.specialIds = added_tokens
       .filter((t) => t.special)
       .map((t) => t.id)
@@ -131,6 +149,12 @@ class ModelTokenizer implements Tokenizer {
     this.bosId = this.#idOf(bos_token);
     const eos = this.#idOf(eos_token);
     this.eosIds = eos === null ? [] : [eos];
+    const names = TOKEN_NAMES.map((name) => [name, contentOf(tokenSchema.parse(parsed[name]))]);
+    this.#names = Object.fromEntries(names.filter(([, content]) => content !== undefined));
+    this.#added = new Set(added_tokens.map((t) => t.id));
+    const types = typesIn(raw);
+    this.#isByteLevel = types.has("ByteLevel");
+    this.#form = (["NFC", "NFKC", "NFD", "NFKD"] as const).find((form) => types.has(form)) ?? null;
   }
 
   encode(text: string, bos: BosRule): number[] {
@@ -146,55 +170,90 @@ class ModelTokenizer implements Tokenizer {
     return ids.length === 0 ? "" : this.#inner.decode([...ids], { skip_special_tokens: false });
   }
 
+  place(text: string, ids: readonly number[]): TokenPlaces | null {
+    const bytes: Uint8Array[] = [];
+    for (const id of ids) {
+      const token = this.#inner.id_to_token(id);
+      if (token === undefined) return null;
+      bytes.push(this.#added.has(id) ? Buffer.from(token) : this.#bytesOf(token));
+    }
+    // Sentencepiece has one sign for a space and for the sign itself.
+    return placeTokens(this.#isByteLevel ? text : text.replaceAll(SPACE_SIGN, " "), bytes, this.#form);
+  }
+
+  chatTemplate(): ChatTemplate | null {
+    const { template } = this.files;
+    if (template === null) return null;
+    try {
+      return new ChatTemplate(template, this.#names);
+    } catch (cause) {
+      throw new SluiceError("config", "the model's chat template cannot be read", {
+        found: messageOf(cause),
+        fix: "Check chat_template.jinja, or chat_template in tokenizer_config.json.",
+        cause,
+      });
+    }
+  }
+
+  #bytesOf(token: string): Uint8Array {
+    if (this.#isByteLevel) return Uint8Array.from(token, (sign) => BYTE_OF_SIGN.get(sign) ?? 0);
+    const byte = /^<0x([0-9A-F]{2})>$/.exec(token)?.[1];
+    return byte === undefined
+      ? Buffer.from(token.replaceAll(SPACE_SIGN, " "))
+      : Uint8Array.of(Number.parseInt(byte, 16));
+  }
+
   #idOf(token: z.infer<typeof tokenSchema>): number | null {
-    const content = typeof token === "string" ? token : token?.content;
+    const content = contentOf(token);
     return content === undefined ? null : (this.#inner.token_to_id(content) ?? null);
   }
 }
 
-/** The pattern inside tokenizers' ByteLevel (pre_tokenizers/byte_level.rs). */
-const BYTE_LEVEL = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-const preSchema = z.looseObject({ type: z.string() });
-const byteLevelSchema = z.looseObject({
-  type: z.literal("ByteLevel"),
-  add_prefix_space: z.literal(false),
-  use_regex: z.boolean().default(true),
-});
-const digitsSchema = z.looseObject({ type: z.literal("Digits"), individual_digits: z.literal(true) });
-const sequenceSchema = z.looseObject({ type: z.literal("Sequence"), pretokenizers: z.array(preSchema) });
-const spelledSchema = z.looseObject({ pre_tokenizer: preSchema });
+const SPACE_SIGN = "\u2581";
 
-/**
- * JavaScript's \s has U+FEFF, which Rust's has not, and its \d has fewer digits. The library translates the patterns of a
- * Split, but not those inside ByteLevel and Digits: so these are spelt out as a Split.
- */
-function spellOut(raw: object): object {
-  const parsed = spelledSchema.safeParse(raw);
-  if (!parsed.success) return raw;
-  const { pre_tokenizer: pre } = parsed.data;
-  const sequence = sequenceSchema.safeParse(pre);
-  const parts = (sequence.success ? sequence.data.pretokenizers : [pre]).flatMap(spellOutPart);
-  return { ...raw, pre_tokenizer: { type: "Sequence", pretokenizers: parts } };
+/** The byte that each sign of a byte-level token stands for: printable Latin-1 for itself, the others from U+0100 on (GPT-2's bytes_to_unicode). */
+const BYTE_OF_SIGN: ReadonlyMap<string, number> = (() => {
+  const isPrintable = (byte: number) =>
+    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+  let next = 0x100;
+  return new Map(
+    Array.from({ length: 256 }, (_, byte) => [String.fromCodePoint(isPrintable(byte) ? byte : next++), byte]),
+  );
+})();
+
+function contentOf(token: z.infer<typeof tokenSchema>): string | undefined {
+  return typeof token === "string" ? token : token?.content;
 }
 
-function spellOutPart(part: object): object[] {
-  const split = (Regex: string) => ({
-    type: "Split",
-    pattern: { Regex },
-    behavior: "Isolated",
-    invert: false,
-  });
-  if (digitsSchema.safeParse(part).success) return [split("\\p{N}")];
-  const byteLevel = byteLevelSchema.safeParse(part);
-  if (!byteLevel.success || !byteLevel.data.use_regex) return [part];
-  return [split(BYTE_LEVEL), { ...byteLevel.data, use_regex: false }];
+/** The template in tokenizer_config.json: a text, or a list by name whose `default` is meant. */
+function templateOf(configText: string): string | null {
+  const { chat_template: template } = configSchema.parse(JSON.parse(configText));
+  if (typeof template === "string") return template;
+  return template?.find(({ name }) => name === "default")?.template ?? null;
 }
 
-async function readIfThere(file: string): Promise<string | null> {
+function templateIn(templateJson: string): string {
+  return templateFileSchema.parse(JSON.parse(templateJson)).chat_template;
+}
+
+/** The `type` of every part of a tokenizer but its model. */
+function typesIn(tokenizer: object): ReadonlySet<string> {
+  const types = new Set<string>();
+  const visit = (value: unknown) => {
+    if (typeof value !== "object" || value === null) return;
+    if ("type" in value && typeof value.type === "string") types.add(value.type);
+    for (const part of Object.values(value)) visit(part);
+  };
+  for (const [name, part] of Object.entries(tokenizer))
+    if (name === "normalizer" || name === "pre_tokenizer" || name === "decoder") visit(part);
+  return types;
+}
+
+async function readIfThere(file: string): Promise<string | undefined> {
   try {
     return await readFile(file, "utf8");
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return null;
+    if (systemCode(error) === "ENOENT") return undefined;
     throw error;
   }
 }

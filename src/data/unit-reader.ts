@@ -1,22 +1,22 @@
 // Reads units: seeks to the unit's bytes, checks their hash, and turns each record into samples. In a worker thread, so
 // that neither the heartbeat nor the engine ever waits for a tokenizer.
 
-import { createHash } from "node:crypto";
-import { open } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { entryPoint } from "../base/entry.js";
 import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
 import { SluiceError, systemCode } from "../base/errors.js";
-import { recordsIn } from "./lines.js";
-import { RecordReader, type RecordRules, type RecordSample } from "./records.js";
+import type { DatasetStream } from "./dataset.js";
+import type { RawRecord } from "./fields.js";
+import { openRecordStream, type RecordStream } from "./record-stream.js";
+import { RecordReader, type RecordRules } from "./records.js";
 import type { Skipped, UnitReader, UnitSamples } from "./samples.js";
 import { openTokenizer } from "./tokenizer.js";
+import { flattenSamples, type IndexedRecord, sampleUnit } from "./unit-samples.js";
 import type { UnitTable } from "./unit-table.js";
 
 /** What a reader needs. Plain data: it crosses a thread boundary. */
 export interface UnitReaderOptions {
-  /** The streams' files. */
-  readonly files: readonly string[];
+  readonly streams: readonly DatasetStream[];
   readonly tables: readonly UnitTable[];
   readonly samplesPerShard: number;
   /** The model's folder or GGUF file, for its tokenizer. */
@@ -29,66 +29,73 @@ export interface UnitReaderOptions {
 /** Reads in place: the obvious one. */
 export class LocalUnitReader implements UnitReader {
   readonly #o: UnitReaderOptions;
-  #records: Promise<RecordReader> | undefined;
+  #reader: Promise<RecordReader> | undefined;
+  readonly #streams = new Map<number, RecordStream>();
+  /** A stream has one caller at a time. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: UnitReaderOptions) {
     this.#o = options;
   }
 
-  async read(unit: { readonly stream: number; readonly index: number }): Promise<UnitSamples> {
-    this.#records ??= openTokenizer(this.#o.model).then(
-      (tokenizer) => new RecordReader(this.#o.rules, tokenizer),
-    );
-    const records = await this.#records;
-    const { bytes, sha256, first } = await this.#readBytes(unit);
-    const samples: { record: number; sample: RecordSample }[] = [];
-    const skipped: Skipped[] = [];
-    const leftOut: Skipped[] = [];
-    let count = 0;
-    for (const { start, end } of recordsIn(bytes)) {
-      const record = (first + count++) * this.#o.files.length + unit.stream;
-      const result = records.read(bytes.subarray(start, end), record);
-      if (result.unusable !== undefined) skipped.push({ record, id: result.id, reason: result.unusable });
-      for (const reason of result.leftOut) leftOut.push({ record, id: result.id, reason });
-      for (const sample of result.samples) samples.push({ record, sample });
-    }
-    this.#limitSkipped(unit, skipped, count);
-    return flatten(samples, skipped, leftOut, sha256);
+  read(unit: { readonly stream: number; readonly index: number }): Promise<UnitSamples> {
+    const samples = this.#last.then(() => this.#read(unit));
+    this.#last = samples.catch(() => {});
+    return samples;
   }
 
-  async close(): Promise<void> {}
+  async #read(unit: { readonly stream: number; readonly index: number }): Promise<UnitSamples> {
+    this.#reader ??= openTokenizer(this.#o.model).then(
+      (tokenizer) => new RecordReader(this.#o.rules, tokenizer),
+    );
+    const reader = await this.#reader;
+    const { records, sha256, first } = await this.#readRecords(unit);
+    const sampled = sampleUnit(reader, this.#index(records, first, unit.stream));
+    this.#limitSkipped(unit, sampled.skipped, sampled.count);
+    return flattenSamples(sampled, sha256);
+  }
 
-  async #readBytes(unit: {
-    readonly stream: number;
-    readonly index: number;
-  }): Promise<{ bytes: Buffer; sha256: string; first: number }> {
+  async close(): Promise<void> {
+    for (const stream of this.#streams.values()) await stream.close();
+    this.#streams.clear();
+  }
+
+  *#index(records: readonly RawRecord[], first: number, stream: number): Generator<IndexedRecord> {
+    for (const [i, raw] of records.entries()) {
+      yield { record: (first + i) * this.#o.streams.length + stream, raw };
+    }
+  }
+
+  async #readRecords(unit: { readonly stream: number; readonly index: number }): Promise<{
+    readonly records: readonly RawRecord[];
+    readonly sha256: string;
+    readonly first: number;
+  }> {
     const entry = this.#o.tables[unit.stream]?.units[unit.index];
-    const path = this.#o.files[unit.stream];
-    if (!entry || path === undefined)
+    const description = this.#o.streams[unit.stream];
+    if (!entry || !description)
       throw new SluiceError("bug", `no unit ${unit.index} in stream ${unit.stream}`);
     const first = unit.index * this.#o.samplesPerShard;
-    const bytes = Buffer.alloc(entry.end - entry.start);
-    const file = await open(path, "r").catch((cause: unknown) => {
+    const stream = this.#streams.get(unit.stream) ?? openRecordStream(description);
+    this.#streams.set(unit.stream, stream);
+    const { records, sha256 } = await stream.read(entry).catch((cause: unknown) => {
       if (systemCode(cause) !== "ENOENT") throw cause;
+      const path = cause instanceof Error && "path" in cause ? String(cause.path) : "";
       throw new SluiceError("config", `the dataset's file ${path} is gone`, {
         fix: "Put it back, or give its new place with --dataset.",
         cause,
       });
     });
-    let read: number;
-    try {
-      read = (await file.read(bytes, 0, bytes.length, entry.start)).bytesRead;
-    } finally {
-      await file.close();
-    }
-    const sha256 = createHash("sha256").update(bytes.subarray(0, read)).digest("hex");
-    if (sha256 === entry.sha256) return { bytes, sha256, first };
-    const records = `records ${first} to ${first + entry.records - 1}`;
+    if (sha256 === entry.sha256) return { records, sha256, first };
+    const range = `records ${first} to ${first + entry.records - 1}`;
     throw new SluiceError(
       "config",
-      `the dataset was edited since the run was created: stream ${unit.stream}, unit ${unit.index} (${records})`,
+      `the dataset was edited since the run was created: stream ${unit.stream}, unit ${unit.index} (${range})`,
       {
-        found: `SHA-256 ${sha256.slice(0, 16)} in ${path}`,
+        found: `SHA-256 ${sha256.slice(0, 16)} in ${description.files
+          .map(({ path }) => path)
+          .slice(0, 3)
+          .join(", ")}`,
         expected: entry.sha256.slice(0, 16),
         fix: "Restore the dataset, or start a new run with another --output.",
         values: { stream: unit.stream, unit: unit.index, from: first, to: first + entry.records },
@@ -186,46 +193,4 @@ export async function answerRead(reader: UnitReader, request: ReadRequest): Prom
   } catch (error) {
     return { id: request.id, error: flattenError(error) };
   }
-}
-
-/** Samples as flat arrays. The token hash covers each sample's length and ids, as little-endian i32. */
-function flatten(
-  samples: readonly { readonly record: number; readonly sample: RecordSample }[],
-  skipped: readonly Skipped[],
-  leftOut: readonly Skipped[],
-  unitSha256: string,
-): UnitSamples {
-  const count = samples.length;
-  const inputOffsets = new Int32Array(count + 1);
-  const positionOffsets = new Int32Array(count + 1);
-  for (const [i, { sample }] of samples.entries()) {
-    inputOffsets[i + 1] = (inputOffsets[i] ?? 0) + sample.ids.length;
-    positionOffsets[i + 1] = (positionOffsets[i] ?? 0) + sample.positions.length;
-  }
-  const inputIds = new Int32Array(inputOffsets[count] ?? 0);
-  const inputFlags = new Uint8Array(inputIds.length);
-  const positions = new Int32Array(positionOffsets[count] ?? 0);
-  const hash = createHash("sha256");
-  for (const [i, { sample }] of samples.entries()) {
-    inputIds.set(sample.ids, inputOffsets[i]);
-    inputFlags.set(sample.flags, inputOffsets[i]);
-    positions.set(sample.positions, positionOffsets[i]);
-    hash.update(Int32Array.of(sample.ids.length)).update(Int32Array.from(sample.ids));
-  }
-  return {
-    count,
-    records: BigInt64Array.from(samples, ({ record }) => BigInt(record)),
-    parts: Int32Array.from(samples, ({ sample }) => sample.part),
-    inputIds,
-    inputOffsets,
-    inputFlags,
-    positions,
-    positionOffsets,
-    infos: samples.map(({ sample }) => sample.info),
-    previews: samples.map(({ sample }) => sample.preview),
-    skipped,
-    leftOut,
-    unitSha256,
-    tokenSha256: hash.digest("hex"),
-  };
 }

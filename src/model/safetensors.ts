@@ -32,7 +32,11 @@ export interface WeightFiles extends Weights {
  * @throws SluiceError `config` where there is none, a part is missing, or a file is truncated or malformed.
  */
 export async function openSafetensors(folder: string): Promise<WeightFiles> {
-  const names = await listParts(folder);
+  return openSafetensorsFiles(folder, await listParts(folder));
+}
+
+/** The tensors of the named files of a folder. @throws SluiceError `config` as {@link openSafetensors} does. */
+export async function openSafetensorsFiles(folder: string, names: readonly string[]): Promise<WeightFiles> {
   const tensors = new Map<string, WeightTensor>();
   const files: string[] = [];
   for (const name of names) {
@@ -108,7 +112,7 @@ async function resolveFile(folder: string, name: string): Promise<string> {
     if (systemCode(cause) !== "ENOENT") throw cause;
     throw new SluiceError("config", `the checkpoint at ${folder} lacks ${name}`, {
       expected: "*.safetensors as the model's page lists them",
-      fix: "Download it (pytorch_model.bin and .gguf are not read by this version).",
+      fix: "Download it (files of pickled tensors, *.bin, are not read).",
       cause,
     });
   }

@@ -122,7 +122,15 @@ describe("positions", () => {
     );
   });
 
-  it.each(["", "x", "1,,2", "random:0", "-", "1:2:3"])("refuses %j", (text) => {
+  it("select a role's words, special tokens apart", () => {
+    const role = parsePositions("role:assistant");
+    expect(role).toEqual({ kind: "role", role: "assistant" });
+    const isSpecial = (place: number) => place === 3;
+    expect(selectPositions(role, 6, isSpecial, key, (place) => place >= 2 && place < 5)).toEqual([2, 4]);
+    expect(selectPositions(role, 6, isSpecial, key, () => false)).toEqual([]);
+  });
+
+  it.each(["", "x", "1,,2", "random:0", "-", "1:2:3", "role:", "role:model"])("refuses %j", (text) => {
     expect(() => parsePositions(text)).toThrow(/--positions/);
   });
 });

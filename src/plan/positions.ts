@@ -10,15 +10,20 @@ export type Positions =
   /** Places in the input; negative ones count from its end. */
   | { readonly kind: "indices"; readonly places: readonly number[] }
   | { readonly kind: "slice"; readonly start: number; readonly end: number | null }
-  | { readonly kind: "random"; readonly count: number };
+  | { readonly kind: "random"; readonly count: number }
+  /** The words of one role in a dialogue. */
+  | { readonly kind: "role"; readonly role: "system" | "user" | "assistant" | "tool" };
 
-/** Reads `all`, `last`, `first`, `mean`, `max`, `0,4,-1`, `5:-5` or `random:N`. @throws SluiceError `usage`. */
+/** Reads `all`, `last`, `first`, `mean`, `max`, `0,4,-1`, `5:-5`, `random:N` or `role:assistant`. @throws SluiceError `usage`. */
 export function parsePositions(text: string): Positions {
   const word = text.trim();
   if (word === "all" || word === "first" || word === "last" || word === "mean" || word === "max")
     return { kind: word };
   const random = /^random:(\d+)$/.exec(word);
   if (random && Number(random[1]) >= 1) return { kind: "random", count: Number(random[1]) };
+  const role = /^role:(system|user|assistant|tool)$/.exec(word)?.[1];
+  if (role === "system" || role === "user" || role === "assistant" || role === "tool")
+    return { kind: "role", role };
   const slice = /^(-?\d*):(-?\d*)$/.exec(word);
   if (slice && slice[1] !== "-" && slice[2] !== "-") {
     return { kind: "slice", start: Number(slice[1] || 0), end: slice[2] === "" ? null : Number(slice[2]) };
@@ -26,7 +31,8 @@ export function parsePositions(text: string): Positions {
   if (/^-?\d+(,-?\d+)*$/.test(word)) return { kind: "indices", places: word.split(",").map(Number) };
   throw new SluiceError("usage", "--positions cannot be read", {
     found: text,
-    expected: "all, first, last, mean, max, indices such as 0,4,-1, a slice such as 5:-5, or random:N",
+    expected:
+      "all, first, last, mean, max, indices such as 0,4,-1, a slice such as 5:-5, random:N, or role:assistant",
   });
 }
 
@@ -46,12 +52,14 @@ export interface SampleKey {
  * The selected places, ascending, once each; null where the sample is left out by rule (`first`, `last`, `mean`, `max` of nothing).
  * Indices and slices are places in the input; special tokens are dropped from what they name. `first` and `last` are those that remain.
  * @param isSpecial whether the token at a place is special and --skip-special is on.
+ * @param isOfRole whether the token at a place is the wanted role's.
  */
 export function selectPositions(
   positions: Positions,
   length: number,
   isSpecial: (place: number) => boolean,
   key: SampleKey,
+  isOfRole: (place: number) => boolean = () => false,
 ): number[] | null {
   const remaining = Array.from({ length }, (_, place) => place).filter((place) => !isSpecial(place));
   const fromStart = (place: number) => (place < 0 ? length + place : place);
@@ -74,6 +82,8 @@ export function selectPositions(
       const end = positions.end === null ? length : fromStart(positions.end);
       return remaining.filter((place) => place >= start && place < end);
     }
+    case "role":
+      return remaining.filter(isOfRole);
     case "random":
       return drawPlaces(remaining, positions.count, key);
   }

@@ -5,6 +5,8 @@ import type { FloatDType } from "../base/dtype.js";
 /** The options of `sluice extract`. Undefined means "not given". */
 export interface ExtractOptions {
   readonly model: string;
+  /** A LoRA adapter to be merged into the model. */
+  readonly adapter: string | undefined;
   readonly dataset: string;
   readonly output: string;
   readonly workerId: number;
@@ -22,12 +24,21 @@ export interface ExtractOptions {
   readonly shardBytes: number | undefined;
   readonly samplesPerShard: number | undefined;
   readonly maxSeqLength: number;
-  readonly tooLong: "cut" | "cut-left" | "skip";
+  readonly tooLong: "cut" | "cut-left" | "window" | "skip";
+  /** Tokens from one window to the next; undefined for windows side by side. */
+  readonly stride: number | undefined;
+  /** Windows of a document at most. */
+  readonly maxParts: number;
+  /** Tokens of a context that documents are packed into. */
+  readonly contextSize: number | undefined;
+  readonly attendAcross: boolean;
+  readonly dropShort: boolean;
   readonly maxSamples: number | undefined;
   readonly batchTokens: number;
   readonly batchSize: number | undefined;
   readonly column: string;
-  readonly prompt: "text" | "arc";
+  readonly keepColumns: readonly string[];
+  readonly prompt: "text" | "chat" | "arc";
   /** Variants of each ARC task, the task itself included; 1 for the task alone. */
   readonly augment: number;
   readonly bos: "tokenizer" | "always" | "never";

@@ -3,12 +3,12 @@
 
 import { SluiceError } from "../base/errors.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
-import type { RecordRules } from "../data/records.js";
+import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { costOf } from "../graph/graph.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { type HookPoint, hookPoints } from "../model/hooks.js";
-import { locateModel } from "../model/locate.js";
+import { locateAdapter, locateModel } from "../model/locate.js";
 import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import type { BatchLimits } from "../plan/batches.js";
@@ -18,6 +18,7 @@ import { findFormat } from "../shard/formats.js";
 import type { LoadRequest } from "./engine-process.js";
 import type { ExtractOptions } from "./extract-options.js";
 import type { Identity } from "./identity.js";
+import { hashFile } from "./weights-hash.js";
 
 /** Bytes of a batch's outputs and largest intermediates at most. A constant, so that batches do not depend on the machine. */
 export const MAX_BATCH_BYTES = 512 * 2 ** 20;
@@ -48,7 +49,8 @@ const UNKNOWN_HASH = "0".repeat(64);
  */
 export async function planRun(options: ExtractOptions, download: DownloadOptions = {}): Promise<RunPlan> {
   const model = await locateModel(options.model, download);
-  const checkpoint = await openModel(model);
+  const adapter = options.adapter === undefined ? null : await locateAdapter(options.adapter, download);
+  const checkpoint = await openModel(model, adapter);
   const { shape } = checkpoint;
   const taps = parseHooks(options.hooks, options.layers, hookPoints(shape.build), shape.modules);
   const positions = parsePositions(options.positions);
@@ -68,23 +70,35 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     engine: options.engine,
     threads: options.threads,
     model,
+    adapter,
     taps: taps.map((tap) => tap.name),
     selection,
     tapDType,
   };
   const cost = costOf(buildGraph(checkpoint, load));
-  const maxLength = limitLength(options.maxSeqLength, checkpoint);
-  const dataset = await openDataset(options.dataset);
+  const contextSize = options.contextSize ?? null;
+  const maxLength =
+    contextSize === null
+      ? limitLength("--max-seq-length", options.maxSeqLength, checkpoint)
+      : limitLength("--context-size", contextSize, checkpoint);
+  const stride = Math.min(options.stride ?? maxLength, maxLength);
+  const dataset = await openDataset(options.dataset, usedColumns(options));
   const tokenizer = await openTokenizer(model);
+  const template = options.prompt === "chat" ? (tokenizer?.chatTemplate() ?? null) : null;
   const specials = specialIds(tokenizer, checkpoint);
   const rules: RecordRules = {
-    lines: dataset.lines,
     prompt: options.prompt,
     column: options.column,
+    keepColumns: options.keepColumns,
     augment: options.augment,
     bos: options.bos,
     maxLength,
     tooLong: options.tooLong,
+    stride,
+    maxParts: options.maxParts,
+    contextSize,
+    attendAcross: options.attendAcross,
+    dropShort: options.dropShort,
     positions,
     skipSpecial: options.skipSpecial,
     seed: options.seed,
@@ -115,6 +129,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
         revision: checkpoint.revision,
         config: { ...checkpoint.config },
         weights_sha256: UNKNOWN_HASH,
+        ...(await identifyAdapter(checkpoint)),
       },
       tokenizer: {
         sha256: tokenizer?.sha256 ?? null,
@@ -132,9 +147,16 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       prompt: {
         kind: options.prompt,
         column: options.column,
+        keep_columns: [...options.keepColumns],
+        template_sha256: template?.sha256 ?? null,
         augment: options.augment,
         max_seq_length: maxLength,
         too_long: options.tooLong,
+        stride: options.tooLong === "window" ? stride : null,
+        max_parts: options.tooLong === "window" ? options.maxParts : null,
+        context_size: contextSize,
+        attend_across: options.attendAcross,
+        drop_short: options.dropShort,
       },
       taps: taps.map((tap) => tap.name),
       positions: options.positions,
@@ -148,12 +170,18 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
   };
 }
 
+/** Nothing where there is no adapter, so that such runs keep their ids. */
+async function identifyAdapter({ adapter }: Checkpoint): Promise<Pick<Identity["model"], "adapter">> {
+  if (!adapter) return {};
+  return { adapter: { config: { ...adapter.config }, weights_sha256: await hashFile(adapter.file) } };
+}
+
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
-function limitLength(maxLength: number, { shape, path }: Checkpoint): number {
+function limitLength(flag: string, maxLength: number, { shape, path }: Checkpoint): number {
   if (!shape.positionsAreLearned || maxLength <= shape.maxPositions) return maxLength;
-  if (maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
+  if (flag === "--max-seq-length" && maxLength === 2048) return shape.maxPositions; // The default means "as long as the model takes".
   throw new SluiceError("usage", `the model at ${path} has ${shape.maxPositions} learned positions`, {
-    found: `--max-seq-length ${maxLength}`,
+    found: `${flag} ${maxLength}`,
     expected: `at most ${shape.maxPositions}`,
   });
 }

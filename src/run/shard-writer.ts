@@ -17,6 +17,7 @@ import type { UnitRunner } from "./engine-process.js";
 import type { WorkerIdentity } from "./heartbeat.js";
 import type { RunFile } from "./identity.js";
 import { type CommitLog, commitName } from "./log.js";
+import { segmentInput } from "./segments.js";
 import type { Spool } from "./spool.js";
 
 /** What a shard writer needs to know of the run and of this worker. */
@@ -31,7 +32,7 @@ export interface ShardWriterOptions {
   readonly selection: "rows" | "mean" | "max";
   readonly limits: BatchLimits;
   readonly worker: WorkerIdentity;
-  /** Awaited before the first commit: the weights' hash has been found to be the run's. */
+  /** Awaited before anything is stored: the weights' hash has been found to be the run's. */
   readonly ready: Promise<void>;
 }
 
@@ -67,19 +68,17 @@ export class ShardWriter {
     const layout = this.#layOut(unit, samples);
     const file = await spool.create(layout);
     try {
+      const activations = this.#o.activations.map(({ name, rowShape, dtype }) => ({
+        name,
+        width: rowShape.reduce((product, size) => product * size, 1),
+        dtype,
+      }));
+      const input = segmentInput(samples, activations, layout.places);
       const job = {
-        inputIds: samples.inputIds,
-        inputOffsets: samples.inputOffsets,
-        positions: samples.positions,
-        positionOffsets: samples.positionOffsets,
-        batches: batchesOf(lengthsOf(samples.inputOffsets), limits),
+        ...input,
+        batches: batchesOf(lengthsOf(input.inputOffsets), limits),
         reduced: selection !== "rows",
-        activations: this.#o.activations.map(({ name, rowShape, dtype }) => ({
-          name,
-          width: rowShape.reduce((product, size) => product * size, 1),
-          dtype,
-        })),
-        places: layout.places,
+        activations,
       };
       const result = await runner.compute(job, file, onProgress);
       return { file, layout, result, execution, started };
@@ -116,13 +115,14 @@ export class ShardWriter {
         hash = await hasher.hash(file, []);
         compressed = { compression, comment, sha256: laidOut.sha256 };
       }
+      // Before anything is stored: data of another model would take the names of this one's.
+      await this.#o.ready;
       const committed = how.repair ? await log.read(unit) : null;
       const data =
         file === null || !hash
           ? null
           : await createData(store, unit, { file, hash, extension, compressed }, committed);
       if (committed) return null;
-      await this.#o.ready;
       const commit = this.#describe(unit, samples, spooled, how.attempt, data, laidOut);
       return (await log.commit(unit, commit)) === "committed" ? commit : null;
     } catch (error) {

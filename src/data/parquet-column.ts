@@ -1,0 +1,116 @@
+// One column of one row group, read page by page: memory holds a page, however large the row group is. `hyparquet` decodes
+// the pages; which of them are read, and when, is decided here.
+
+import type { FileHandle } from "node:fs/promises";
+import { brotliDecompressSync, gunzipSync } from "node:zlib";
+import type { ColumnMetaData, Compressors, DecodedArray, PageHeader, SchemaTree } from "hyparquet";
+import { parquetHeader, readPage } from "hyparquet/src/column.js";
+import { convert, DEFAULT_PARSERS } from "hyparquet/src/convert.js";
+import { getTreePath, isFlatColumn } from "hyparquet/src/schema.js";
+import { compressors } from "hyparquet-compressors";
+
+/** A page's header holds statistics, so that it may be of some size. */
+const HEADER_BYTES = 4 << 10;
+const MAX_HEADER_BYTES = 16 << 20;
+
+const COMPRESSORS: Compressors = {
+  ...compressors,
+  GZIP: (bytes) => gunzipSync(bytes),
+  BROTLI: (bytes) => brotliDecompressSync(bytes),
+};
+
+/** Where a column chunk's bytes lie in its file. */
+export function rangeOf(chunk: ColumnMetaData): { readonly start: number; readonly end: number } {
+  const start = Number(chunk.dictionary_page_offset || chunk.data_page_offset);
+  return { start, end: start + Number(chunk.total_compressed_size) };
+}
+
+/** A place in a column chunk that moves forward. */
+export class ColumnReader {
+  readonly #file: FileHandle;
+  readonly #end: number;
+  readonly #isFlat: boolean;
+  readonly #decoder: Parameters<typeof readPage>[2];
+  #at: number;
+  #dictionary: DecodedArray | undefined;
+  /** Decoded rows that were not taken yet. Of a repeated column the last one may go on in the next page. */
+  #rows: unknown[] = [];
+
+  constructor(file: FileHandle, chunk: ColumnMetaData, schema: SchemaTree) {
+    this.#file = file;
+    const { start, end } = rangeOf(chunk);
+    this.#at = start;
+    this.#end = end;
+    const schemaPath = getTreePath(schema, chunk.path_in_schema);
+    const leaf = schemaPath.at(-1);
+    if (!leaf) throw new Error(`no column ${chunk.path_in_schema.join(".")}`);
+    this.#isFlat = isFlatColumn(schemaPath);
+    this.#decoder = {
+      ...chunk,
+      pathInSchema: chunk.path_in_schema,
+      element: leaf.element,
+      schemaPath,
+      parsers: DEFAULT_PARSERS,
+      compressors: COMPRESSORS,
+      utf8: false,
+    };
+  }
+
+  /** The next rows: values of a flat column, else lists nested as the schema is. Fewer where the chunk ends before. */
+  async take(count: number): Promise<unknown[]> {
+    while (this.#whole() < count && this.#at < this.#end) await this.#nextPage(0);
+    return this.#rows.splice(0, Math.min(count, this.#whole()));
+  }
+
+  /** Passes over rows; pages that hold no others are not decoded where their header says how many rows they have. */
+  async skip(count: number): Promise<void> {
+    let left = count;
+    while (left > 0) {
+      const passed = Math.min(left, this.#whole());
+      this.#rows.splice(0, passed);
+      left -= passed;
+      if (left === 0 || this.#at >= this.#end) return;
+      left -= await this.#nextPage(left);
+    }
+  }
+
+  #whole(): number {
+    return this.#isFlat || this.#at >= this.#end ? this.#rows.length : Math.max(0, this.#rows.length - 1);
+  }
+
+  /** Reads a page; or passes over it where it has at most so many rows. @returns the rows passed over. */
+  async #nextPage(skippable: number): Promise<number> {
+    const { header, length } = await this.#readHeader();
+    const page = this.#at + length;
+    this.#at = page + header.compressed_page_size;
+    const rows =
+      header.data_page_header_v2?.num_rows ??
+      (this.#isFlat ? header.data_page_header?.num_values : undefined);
+    // A row of a repeated column ends where the next page begins one.
+    if (rows !== undefined && rows <= skippable && this.#rows.length === 0) return rows;
+    const bytes = Buffer.allocUnsafeSlow(header.compressed_page_size);
+    const { bytesRead } = await this.#file.read(bytes, 0, bytes.length, page);
+    if (bytesRead < bytes.length) throw new Error("the file ends inside a page");
+    const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length), offset: 0 };
+    const open = this.#isFlat ? undefined : this.#rows;
+    const { data } = readPage(reader, header, this.#decoder, this.#dictionary, open, 0);
+    if (!data) return 0;
+    if (header.type === "DICTIONARY_PAGE") this.#dictionary = convert(data, this.#decoder);
+    else if (data !== this.#rows) for (const row of data) this.#rows.push(row);
+    return 0;
+  }
+
+  async #readHeader(): Promise<{ readonly header: PageHeader; readonly length: number }> {
+    for (let size = HEADER_BYTES; ; size *= 16) {
+      const bytes = Buffer.alloc(Math.min(size, this.#end - this.#at));
+      await this.#file.read(bytes, 0, bytes.length, this.#at);
+      const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length), offset: 0 };
+      try {
+        const header = parquetHeader(reader);
+        if (reader.offset <= bytes.length) return { header, length: reader.offset };
+      } catch (error) {
+        if (bytes.length < size || size >= MAX_HEADER_BYTES) throw error;
+      }
+    }
+  }
+}
