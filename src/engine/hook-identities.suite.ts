@@ -3,6 +3,7 @@
 // ln_final_normalized.
 
 import type { Graph, GraphNode } from "../graph/graph.js";
+import type { RawConfig } from "../model/config.js";
 import { HOOKS, hookName } from "../model/hooks.js";
 import type { Checkpoint } from "../model/model.js";
 import { readParameter } from "./reference.js";
@@ -16,7 +17,11 @@ export interface Identity {
 
 /** A parameter of a block by the first of the names that the families use. */
 const OUTPUT_LAYERS = {
-  attn_out: { from: "z", modules: ["self_attn.o_proj", "attn.c_proj", "attention.dense"], norm: "attention" },
+  attn_out: {
+    from: "z",
+    modules: ["self_attn.o_proj", "attn.c_proj", "attn.attention.out_proj", "attention.dense"],
+    norm: "attention",
+  },
   mlp_out: {
     from: "mlp_post",
     modules: ["mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h"],
@@ -99,7 +104,7 @@ class Recomputed {
         given[r * outWidth + o] = sum;
       }
     }
-    if (["gemma2", "gemma3", "olmo2"].includes(family))
+    if (["gemma2", "gemma3", "olmo2", "olmo3"].includes(family))
       return this.#rmsNorm(given, this.#block(layer, `post_${norm}_layernorm`), outWidth);
     const multiplier = typeof config.residual_multiplier === "number" ? config.residual_multiplier : 1;
     return given.map((v) => v * multiplier);
@@ -109,7 +114,7 @@ class Recomputed {
     const at = this.#block(layer, `self_attn.${of}_norm`);
     if (!this.#has(`${at}.weight`)) return x;
     const width = x.length / this.#rows;
-    return this.#rmsNorm(x, at, this.#checkpoint.family === "olmo2" ? width : width / heads);
+    return this.#rmsNorm(x, at, this.#checkpoint.family.startsWith("olmo") ? width : width / heads);
   }
 
   finalNorm(normalised: Float32Array): Float32Array {
@@ -125,7 +130,10 @@ class Recomputed {
 
   #rmsNorm(x: Float32Array, at: string, width: number): Float32Array {
     const weight = this.#parameter(`${at}.weight`);
-    const epsilon = Number(this.#checkpoint.config.rms_norm_eps);
+    const { config } = this.#checkpoint;
+    const epsilon = Number(
+      (config.text_config as RawConfig | undefined)?.rms_norm_eps ?? config.rms_norm_eps,
+    );
     const y = new Float32Array(x.length);
     for (let start = 0; start < x.length; start += width) {
       const row = x.subarray(start, start + width);
@@ -140,7 +148,7 @@ class Recomputed {
   }
 
   #block(layer: number, module: string): string {
-    return `${this.#checkpoint.family === "gpt2" ? "h" : "layers"}.${layer}.${module}`;
+    return `${["gpt2", "gpt_neo"].includes(this.#checkpoint.family) ? "h" : "layers"}.${layer}.${module}`;
   }
 
   #has(name: string): boolean {

@@ -3,7 +3,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { SluiceError } from "../base/errors.js";
+import { isSluiceError, SluiceError } from "../base/errors.js";
 import { type BuilderOptions, GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/graph.js";
 import { commitOfSnapshot } from "../hub/repo.js";
@@ -63,7 +63,14 @@ interface Opened {
 }
 
 async function openGgufFile(path: string): Promise<Opened> {
-  const { config, weights } = await openGguf(path);
+  const { config, weights } = await openGguf(path).catch((error: unknown) => {
+    if (/\.gguf$/i.test(path) || !isSluiceError(error, "config")) throw error;
+    throw new SluiceError("config", `${path} is a file, and no GGUF file`, {
+      expected: "a folder with config.json and *.safetensors, or a .gguf file",
+      fix: "Give --model the folder that it lies in.",
+      cause: error,
+    });
+  });
   return { config, where: path, openWeights: async () => weights };
 }
 

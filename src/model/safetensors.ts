@@ -11,7 +11,14 @@ import type { Weights, WeightTensor } from "../graph/weights.js";
 
 const FLOATS: readonly string[] = ["float32", "bfloat16", "float16"];
 /** What `save_pretrained` puts before the names of a base model's tensors. */
-const PREFIXES = ["", "model.", "transformer.", "gpt_neox."] as const;
+const PREFIXES = [
+  "",
+  "model.",
+  "transformer.",
+  "gpt_neox.",
+  "language_model.model.",
+  "model.language_model.",
+] as const;
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
 /** The tensors of a folder's checkpoint, and the files they lie in. */
