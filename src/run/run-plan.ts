@@ -6,7 +6,9 @@ import { openChatTemplate } from "../data/chat-template.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
+import { choosePlacement, type WeightPlacement } from "../estimate/memory.js";
 import { costOf } from "../graph/graph.js";
+import { measureWeights, type WeightSizes } from "../graph/weight-sizes.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { type HookPoint, hookPoints } from "../model/hooks.js";
 import { locateAdapter, locateModel } from "../model/locate.js";
@@ -19,6 +21,7 @@ import { findFormat } from "../shard/formats.js";
 import type { LoadRequest } from "./engine-process.js";
 import type { ExtractOptions } from "./extract-options.js";
 import type { Identity } from "./identity.js";
+import { machineMemory } from "./machine-memory.js";
 import { hashFile } from "./weights-hash.js";
 
 /** Bytes of a batch's outputs and largest intermediates at most. A constant, so that batches do not depend on the machine. */
@@ -67,16 +70,17 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     meaning,
   }));
   format.check?.(activations);
+  const wanted = { taps: taps.map((tap) => tap.name), selection, tapDType } as const;
+  const graph = buildGraph(checkpoint, wanted);
   const load: LoadRequest = {
     engine: options.engine,
     threads: options.threads,
+    weights: placeWeights(options, measureWeights(graph, checkpoint.weights), download),
     model,
     adapter,
-    taps: taps.map((tap) => tap.name),
-    selection,
-    tapDType,
+    ...wanted,
   };
-  const cost = costOf(buildGraph(checkpoint, load));
+  const cost = costOf(graph);
   const contextSize = options.contextSize ?? null;
   const maxLength =
     contextSize === null
@@ -169,6 +173,17 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       seed: options.seed,
     },
   };
+}
+
+function placeWeights(
+  options: ExtractOptions,
+  sizes: WeightSizes,
+  { warn }: DownloadOptions,
+): WeightPlacement {
+  const { engine, weights } = options;
+  const { placement, warning } = choosePlacement(sizes, engine, weights, MAX_BATCH_BYTES, machineMemory());
+  if (warning !== null) warn?.(warning);
+  return placement;
 }
 
 /** Nothing where there is no adapter, so that such runs keep their ids. */
