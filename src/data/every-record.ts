@@ -6,8 +6,9 @@ import type { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { Decompress } from "fzstd";
 import { messageOf, SluiceError } from "../base/errors.js";
+import { nearMatches } from "../base/near-matches.js";
 import { openDataset } from "./dataset.js";
-import { type Fields, fieldAt, nearNames, type RawRecord } from "./fields.js";
+import { type Fields, fieldAt, type RawRecord } from "./fields.js";
 import { type FileKind, isCompressed, kindOf } from "./file-kind.js";
 import { decodeText } from "./lines.js";
 import { ParquetFile } from "./parquet-file.js";
@@ -99,7 +100,7 @@ function refuseMissing(columns: readonly string[] | undefined, names: readonly s
     (name) => !names.includes(name) && !names.includes(name.split(".")[0] ?? name),
   );
   if (missing === undefined) return;
-  const near = nearNames(missing, names);
+  const near = nearMatches(missing, names);
   throw new SluiceError("usage", `--column names a column that ${path} does not have`, {
     found: missing,
     expected: near.length > 0 ? `perhaps ${near.join(" or ")}` : `one of ${names.slice(0, 12).join(", ")}`,
