@@ -6,6 +6,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { flattenError } from "../src/base/error-transfer.js";
 import { ownProcess } from "../src/base/process-identity.js";
+import { resolveExtractOptions } from "../src/cli/extract-options.js";
 import { splitDataset } from "../src/data/split.js";
 import { LocalUnitReader } from "../src/data/unit-reader.js";
 import type { Execution, LoadedModel } from "../src/engine/engine.js";
@@ -59,47 +60,9 @@ export async function openWorkshop(folder: string, changes: Partial<ExtractOptio
     maxSamples: undefined,
     shuffleSeed: undefined,
   });
-  const plan = await planRun({
-    model: TINY_MODEL,
-    dataset,
-    output: "",
-    workerId: 0,
-    steal: true,
-    layers: "all",
-    hooks: "resid_post",
-    positions: "all",
-    stride: undefined,
-    maxParts: 64,
-    contextSize: undefined,
-    attendAcross: false,
-    dropShort: false,
-    keepColumns: [],
-    skipSpecial: false,
-    dtype: "bfloat16",
-    computeDType: "float32",
-    format: "safetensors",
-    shardBytes: undefined,
-    samplesPerShard: 2,
-    maxSeqLength: 2048,
-    tooLong: "cut",
-    maxSamples: undefined,
-    batchTokens: 8192,
-    batchSize: undefined,
-    column: "text",
-    prompt: "text",
-    augment: 1,
-    bos: "tokenizer",
-    engine: "onnx",
-    seed: 42,
-    maxSkipped: "all",
-    threads: 1,
-    retryFailed: false,
-    yes: true,
-    leaseSeconds: 60,
-    spool: undefined,
-    checkpointDir: undefined,
-    ...changes,
-  });
+  const flags = { model: TINY_MODEL, dataset, output: folder, samplesPerShard: "2", threads: "1" };
+  const options = resolveExtractOptions({ ...flags, maxSkipped: "all", yes: true }, {});
+  const plan = await planRun({ ...options, ...changes });
   const { load, checkpoint } = plan;
   const engine = createEngine(load.engine, { threads: load.threads });
   const model = await engine.load(buildGraph(checkpoint, load), checkpoint.weights);
@@ -137,6 +100,7 @@ export async function work(
       hasher,
       signal: preemption.stopping,
       onNote: () => {},
+      onWarning: () => {},
       onReading: () => {},
     });
     const spool = new Spool(parts.spool, fs);

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { ChatTemplate, openChatTemplate } from "./chat-template.js";
+import { ChatTemplate } from "./chat-template.js";
 import { RecordReader, type RecordRules } from "./records.js";
 import { TOKEN_FLAGS } from "./samples.js";
 import { openTokenizer, type Tokenizer } from "./tokenizer.js";
@@ -51,8 +51,9 @@ const RULES: RecordRules = {
 
 async function open(name: string): Promise<{ tokenizer: Tokenizer; template: ChatTemplate }> {
   const tokenizer = await openTokenizer(join(FIXTURES, name));
-  if (!tokenizer) throw new Error(`no tokenizer in ${name}`);
-  return { tokenizer, template: openChatTemplate(tokenizer) };
+  const template = tokenizer?.chatTemplate();
+  if (!tokenizer || !template) throw new Error(`no chat template in ${name}`);
+  return { tokenizer, template };
 }
 
 describe.each(readdirSync(FIXTURES))("%s", (name) => {
@@ -135,5 +136,5 @@ it("refuses a model without a template, and one whose template is none", async (
   const fixture = fileURLToPath(new URL("../../test/fixtures/tokenizers/gpt2", import.meta.url));
   const tokenizer = await openTokenizer(fixture);
   expect(() => new RecordReader(RULES, tokenizer)).toThrow(/needs the model's chat template/);
-  expect(() => openChatTemplate({ chatTemplate: "{% if %}", namedTokens: {} })).toThrow(/cannot be read/);
+  expect(() => new ChatTemplate("{% if %}", {})).toThrow();
 });

@@ -32,6 +32,8 @@ export interface Dataset {
   /** Where it was given, for messages. */
   readonly path: string;
   readonly streams: readonly DatasetStream[];
+  /** Files that do not have the size that `sluice streams` wrote down: cut short by a copy, or edited. */
+  readonly resized?: readonly { readonly file: DatasetFile; readonly expected: number }[];
 }
 
 /** What `sluice streams` writes beside the streams. */
@@ -160,7 +162,15 @@ async function openStreams(folder: string): Promise<Dataset> {
       return { kind: "json", files: [{ path, bytes }], bytes, columns: null };
     }),
   );
-  return { name: dataset, path: folder, streams: opened };
+  const resized = opened.flatMap(({ files }, s) =>
+    files.map((file) => ({ file, expected: streams[s]?.bytes ?? 0 })),
+  );
+  return {
+    name: dataset,
+    path: folder,
+    streams: opened,
+    resized: resized.filter(({ file, expected }) => file.bytes !== expected),
+  };
 }
 
 function empty(path: string): SluiceError {

@@ -30,7 +30,7 @@ export interface UnitRecords {
 export interface SampledRecord {
   readonly raw: RawRecord;
   readonly weight: number;
-  /** What it takes of the dataset's bytes. */
+  /** Bytes of the dataset that it takes; of a Parquet file, the mean over its rows. */
   readonly bytes: number;
 }
 

@@ -179,12 +179,8 @@ export class TextStream implements RecordStream {
         .map((way) => this.#soundRows(way, isAtStart ? 0 : 1, header))
         .filter(({ sound }) => sound.length > 0)
         .sort((a, b) => a.unsound - b.unsound || b.sound.length - a.sound.length);
-      if (best?.sound[0])
-        return {
-          raw: this.#format.parse(best.sound[0], header.bytes),
-          weight: 1,
-          bytes: best.sound[0].length,
-        };
+      const first = best?.sound[0];
+      if (first) return { raw: this.#format.parse(first, header.bytes), weight: 1, bytes: first.length };
       if (offset + piece.length >= size || reach > PIECE_BYTES) return null;
     }
   }

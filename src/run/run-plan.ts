@@ -2,14 +2,13 @@
 // follows from them and the options. Everything here is checked, so that wrong input is refused before anything starts.
 
 import { SluiceError } from "../base/errors.js";
-import { openChatTemplate } from "../data/chat-template.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { costOf } from "../graph/graph.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { type HookPoint, hookPoints } from "../model/hooks.js";
-import { locateModel } from "../model/locate.js";
+import { locateAdapter, locateModel } from "../model/locate.js";
 import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import type { BatchLimits } from "../plan/batches.js";
@@ -19,6 +18,7 @@ import { findFormat } from "../shard/formats.js";
 import type { LoadRequest } from "./engine-process.js";
 import type { ExtractOptions } from "./extract-options.js";
 import type { Identity } from "./identity.js";
+import { hashFile } from "./weights-hash.js";
 
 /** Bytes of a batch's outputs and largest intermediates at most. A constant, so that batches do not depend on the machine. */
 export const MAX_BATCH_BYTES = 512 * 2 ** 20;
@@ -49,7 +49,8 @@ const UNKNOWN_HASH = "0".repeat(64);
  */
 export async function planRun(options: ExtractOptions, download: DownloadOptions = {}): Promise<RunPlan> {
   const model = await locateModel(options.model, download);
-  const checkpoint = await openModel(model);
+  const adapter = options.adapter === undefined ? null : await locateAdapter(options.adapter, download);
+  const checkpoint = await openModel(model, adapter);
   const { shape } = checkpoint;
   const taps = parseHooks(options.hooks, options.layers, hookPoints(shape.build), shape.modules);
   const positions = parsePositions(options.positions);
@@ -69,6 +70,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     engine: options.engine,
     threads: options.threads,
     model,
+    adapter,
     taps: taps.map((tap) => tap.name),
     selection,
     tapDType,
@@ -82,7 +84,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
   const stride = Math.min(options.stride ?? maxLength, maxLength);
   const dataset = await openDataset(options.dataset, usedColumns(options), download);
   const tokenizer = await openTokenizer(model);
-  const template = options.prompt === "chat" ? openChatTemplate(tokenizer) : null;
+  const template = options.prompt === "chat" ? (tokenizer?.chatTemplate() ?? null) : null;
   const specials = specialIds(tokenizer, checkpoint);
   const rules: RecordRules = {
     prompt: options.prompt,
@@ -127,6 +129,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
         revision: checkpoint.revision,
         config: { ...checkpoint.config },
         weights_sha256: UNKNOWN_HASH,
+        ...(await identifyAdapter(checkpoint)),
       },
       tokenizer: {
         sha256: tokenizer?.sha256 ?? null,
@@ -165,6 +168,12 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       seed: options.seed,
     },
   };
+}
+
+/** Nothing where there is no adapter, so that such runs keep their ids. */
+async function identifyAdapter({ adapter }: Checkpoint): Promise<Pick<Identity["model"], "adapter">> {
+  if (!adapter) return {};
+  return { adapter: { config: { ...adapter.config }, weights_sha256: await hashFile(adapter.file) } };
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
