@@ -111,6 +111,8 @@ it("refuses flags that mean nothing together", async () => {
     return ended.stderr;
   };
   expect(await refused("--stride", "4")).toContain("--stride needs --too-long window");
+  const long = ["--max-seq-length", "8", "--too-long", "window", "--stride", "9"];
+  expect(await refused(...long)).toContain("--stride is longer than the window");
   expect(await refused("--drop-short")).toContain("--drop-short needs --context-size");
   expect(await refused("--context-size", "8", "--positions", "mean")).toContain("needs --attend-across");
   expect(await refused("--keep-columns", "idd")).toMatch(/idd.*perhaps id/s);
