@@ -6,7 +6,13 @@ import { SluiceError } from "../base/errors.js";
 import type { Positions } from "../plan/positions.js";
 import { parseArcTask, renderArcPrompt } from "./arc.js";
 import { arcTransform, transformTask } from "./augment.js";
-import { type ChatTemplate, type RenderedChat, roleCode, TEMPLATE_TEXT } from "./chat-template.js";
+import {
+  type ChatTemplate,
+  openChatTemplate,
+  type RenderedChat,
+  roleCode,
+  TEMPLATE_TEXT,
+} from "./chat-template.js";
 import { asJson, type Fields, fieldAt, isFields, listFrom, type RawRecord } from "./fields.js";
 import { TOKEN_FLAGS } from "./samples.js";
 import type { TokenPlaces } from "./token-places.js";
@@ -100,7 +106,7 @@ export class RecordReader {
   constructor(rules: RecordRules, tokenizer: Tokenizer | null) {
     this.rules = rules;
     this.#tokenizer = tokenizer;
-    this.#template = rules.prompt === "chat" ? needTemplate(tokenizer) : null;
+    this.#template = rules.prompt === "chat" ? openChatTemplate(tokenizer) : null;
     this.#special = new Set(rules.specialIds);
     this.#eos = new Set(rules.eosIds);
   }
@@ -237,15 +243,6 @@ interface Part {
   readonly text: string | null;
   readonly roles?: Uint8Array;
   readonly info?: Fields;
-}
-
-function needTemplate(tokenizer: Tokenizer | null): ChatTemplate {
-  const template = tokenizer?.chatTemplate();
-  if (template) return template;
-  throw new SluiceError("config", "--prompt chat needs the model's chat template, and the model has none", {
-    expected: "chat_template.jinja, or chat_template in tokenizer_config.json",
-    fix: "Take the instruct model's folder, or render the dialogues yourself and use --prompt text.",
-  });
 }
 
 function isThere(value: unknown): boolean {

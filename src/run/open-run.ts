@@ -299,7 +299,7 @@ async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan):
     "config.json": `${JSON.stringify(checkpoint.config, null, 2)}\n`,
     "tokenizer.json": tokenizer?.files.json,
     "tokenizer_config.json": tokenizer?.files.config,
-    "chat_template.jinja": tokenizer?.files.template ?? undefined,
+    "chat_template.jinja": tokenizer?.chatTemplate ?? undefined,
   };
   for (const [name, text] of Object.entries(files)) {
     if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;

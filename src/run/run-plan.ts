@@ -2,6 +2,7 @@
 // follows from them and the options. Everything here is checked, so that wrong input is refused before anything starts.
 
 import { SluiceError } from "../base/errors.js";
+import { openChatTemplate } from "../data/chat-template.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
@@ -84,7 +85,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
   const stride = limitStride(options.stride ?? maxLength, maxLength);
   const dataset = await openDataset(options.dataset, usedColumns(options), download);
   const tokenizer = await openTokenizer(model);
-  const template = options.prompt === "chat" ? (tokenizer?.chatTemplate() ?? null) : null;
+  const template = options.prompt === "chat" ? openChatTemplate(tokenizer) : null;
   const specials = specialIds(tokenizer, checkpoint);
   const rules: RecordRules = {
     prompt: options.prompt,
