@@ -86,7 +86,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     contextSize === null
       ? limitLength("--max-seq-length", options.maxSeqLength, checkpoint)
       : limitLength("--context-size", contextSize, checkpoint);
-  const stride = Math.min(options.stride ?? maxLength, maxLength);
+  const stride = limitStride(options.stride ?? maxLength, maxLength);
   const dataset = await openDataset(options.dataset, usedColumns(options), download);
   const tokenizer = await openTokenizer(model);
   const template = options.prompt === "chat" ? openChatTemplate(tokenizer) : null;
@@ -190,6 +190,15 @@ function placeWeights(
 async function identifyAdapter({ adapter }: Checkpoint): Promise<Pick<Identity["model"], "adapter">> {
   if (!adapter) return {};
   return { adapter: { config: { ...adapter.config }, weights_sha256: await hashFile(adapter.file) } };
+}
+
+/** Windows that lie apart would leave out what is between them. */
+function limitStride(stride: number, maxLength: number): number {
+  if (stride <= maxLength) return stride;
+  throw new SluiceError("usage", "--stride is longer than the window: the tokens between would be in none", {
+    found: `--stride ${stride}`,
+    expected: `at most ${maxLength} (--max-seq-length)`,
+  });
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
