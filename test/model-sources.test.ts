@@ -39,6 +39,7 @@ it("extracts from a GGUF file what PyTorch computes with the checkpoint it was m
   ];
   const ended = await runSluice(args, { XDG_CACHE_HOME: folder });
   expect(ended, ended.stderr).toMatchObject({ code: 0 });
+  expect(ended.stderr).toMatch(/converted weights \(\d+ MB\) are kept in .*sluice\/weights/);
   const { log, store } = await openRunForReading(new FileStore(run));
   const [commit] = await log.readAll();
   if (!commit) throw new Error("no commit");

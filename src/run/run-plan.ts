@@ -41,6 +41,8 @@ export interface RunPlan {
   readonly rules: RecordRules;
   readonly limits: BatchLimits;
   readonly load: LoadRequest;
+  /** Bytes of the weights that the engine puts into the cache folder, where they are not there yet. */
+  readonly madeBytes: number;
   /** The identity but for what is only known from the dataset's and the weights' bytes. */
   readonly identity: Omit<Identity, "samples_per_shard" | "shard_bytes">;
 }
@@ -72,10 +74,11 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
   format.check?.(activations);
   const wanted = { taps: taps.map((tap) => tap.name), selection, tapDType } as const;
   const graph = buildGraph(checkpoint, wanted);
+  const sizes = measureWeights(graph, checkpoint.weights);
   const load: LoadRequest = {
     engine: options.engine,
     threads: options.threads,
-    weights: placeWeights(options, measureWeights(graph, checkpoint.weights), download),
+    weights: placeWeights(options, sizes, download),
     model,
     adapter,
     ...wanted,
@@ -127,6 +130,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       ...cost,
     },
     load,
+    madeBytes: options.engine === "onnx" ? sizes.madeBytes : 0,
     identity: {
       format: "sluice-run-1",
       model: {
