@@ -7,6 +7,8 @@ export interface ExtractOptions {
   readonly model: string;
   readonly dataset: string;
   readonly output: string;
+  /** The run whose samples, rows and positions this one is to have. */
+  readonly like: string | undefined;
   readonly workerId: number;
   /** Whether to help with other streams. */
   readonly steal: boolean;

@@ -15,9 +15,11 @@ import type { BatchLimits } from "../plan/batches.js";
 import { parsePositions, selectionOf } from "../plan/positions.js";
 import type { ActivationSpec, ShardFormat } from "../shard/format.js";
 import { findFormat } from "../shard/formats.js";
+import { openStore } from "../store/stores.js";
 import type { LoadRequest } from "./engine-process.js";
 import type { ExtractOptions } from "./extract-options.js";
 import type { Identity } from "./identity.js";
+import { LikeRun } from "./like.js";
 
 /** Bytes of a batch's outputs and largest intermediates at most. A constant, so that batches do not depend on the machine. */
 export const MAX_BATCH_BYTES = 512 * 2 ** 20;
@@ -36,6 +38,8 @@ export interface RunPlan {
   readonly rules: RecordRules;
   readonly limits: BatchLimits;
   readonly load: LoadRequest;
+  /** The run that this one is to be like. */
+  readonly like: LikeRun | null;
   /** The identity but for what is only known from the dataset's and the weights' bytes. */
   readonly identity: Omit<Identity, "samples_per_shard" | "shard_bytes">;
 }
@@ -44,7 +48,7 @@ const UNKNOWN_HASH = "0".repeat(64);
 
 /**
  * Opens model and dataset, and resolves the options against them. A model of the Hub is brought here before.
- * @throws SluiceError `config` for a missing or unsupported model or dataset, `usage` for hooks, layers or positions that do not exist.
+ * @throws SluiceError `config` for a missing or unsupported model or dataset, or settings unlike those of --like; `usage` for hooks, layers or positions that do not exist.
  */
 export async function planRun(options: ExtractOptions, download: DownloadOptions = {}): Promise<RunPlan> {
   const model = await locateModel(options.model, download);
@@ -102,7 +106,8 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     vocabulary: shape.vocabulary,
     ...specials,
   };
-  return {
+  const like = options.like === undefined ? null : await LikeRun.open(openStore(options.like));
+  const plan: RunPlan = {
     options,
     checkpoint,
     dataset,
@@ -119,6 +124,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       ...cost,
     },
     load,
+    like,
     identity: {
       format: "sluice-run-1",
       model: {
@@ -162,8 +168,11 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       shard_format: options.format,
       max_skipped: options.maxSkipped,
       seed: options.seed,
+      ...(like ? { like: like.run.run } : {}),
     },
   };
+  like?.refuseSettings(plan.identity, options.samplesPerShard);
+  return plan;
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */

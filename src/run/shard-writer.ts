@@ -17,6 +17,7 @@ import { type CreatedData, createData, type FinishedData } from "./create-data.j
 import type { UnitRunner } from "./engine-process.js";
 import type { WorkerIdentity } from "./heartbeat.js";
 import type { RunFile } from "./identity.js";
+import type { LikeRun } from "./like.js";
 import { type CommitLog, commitName } from "./log.js";
 import { segmentInput } from "./segments.js";
 import type { Spool } from "./spool.js";
@@ -33,6 +34,8 @@ export interface ShardWriterOptions {
   readonly selection: "rows" | "mean" | "max";
   readonly limits: BatchLimits;
   readonly worker: WorkerIdentity;
+  /** The run that this one is to be like. */
+  readonly like?: LikeRun | null;
   /** Awaited before the first commit: the weights' hash has been found to be the run's. */
   readonly ready: Promise<void>;
 }
@@ -66,8 +69,9 @@ export class ShardWriter {
   ): Promise<SpooledUnit> {
     const { spool, limits, selection } = this.#o;
     const started = new Date().toISOString();
-    const execution = { ...(await runner.start()), ...limitsOf(limits) };
     const index = indexTensors(samples, selection);
+    await this.#o.like?.checkUnit(unit, samples, index);
+    const execution = { ...(await runner.start()), ...limitsOf(limits) };
     if (samples.count === 0) return { file: null, layout: null, index, result: null, execution, started };
     const layout = this.#layOut(unit, samples, index);
     const file = await spool.create(layout);
