@@ -7,7 +7,7 @@ folder=${1:-./workflow}
 mkdir -p "$folder"
 cd "$folder"
 
-"$here/create_dataset_streams" --num_streams 4 --output_dir data/streams --max_samples "${2:-200}"
+"$here/create_dataset_streams" --dataset arc --num_streams 4 --output_dir data/streams --max_samples "${2:-200}"
 
 launch() { TPU_WORKER_ID=$1 "$here/launch_worker.sh" --samples-per-shard 5 --threads 1 --lease-seconds 5 >"worker_$1.log" 2>&1 & }
 for id in 0 2 3; do launch "$id"; done

@@ -7,6 +7,11 @@ export MODEL_PATH=${MODEL_PATH:-$root/assets/model}
 export DATASET_DIR=${DATASET_DIR:-./data/streams}
 export OUTPUT_DIR=${OUTPUT_DIR:-./activations}
 export CHECKPOINT_DIR=${CHECKPOINT_DIR:-./checkpoints}
+# The bundled model was trained on ARC prompts; of any other the caller says what it reads.
 prompt=()
-if [ "$MODEL_PATH" = "$root/assets/model" ]; then prompt=(--prompt arc); fi
-exec node "$root/dist/cli/sluice.js" extract "${prompt[@]}" "$@"
+case " $* " in
+  *" --model "* | *" --model="* | *" --prompt "* | *" --prompt="*) ;;
+  *) if [ "$MODEL_PATH" = "$root/assets/model" ]; then prompt=(--prompt arc); fi ;;
+esac
+# exec: the scheduler's signals must reach the worker itself, and its exit code the scheduler (75: start me again).
+exec node "$root/dist/cli/sluice.js" extract ${prompt[@]+"${prompt[@]}"} "$@"

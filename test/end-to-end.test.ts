@@ -2,6 +2,7 @@
 
 import { readdir, readFile, truncate, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { deflateRawSync, gunzipSync } from "node:zlib";
 import { crc32c } from "@node-rs/crc32";
 import { expect, it } from "vitest";
 import { readFixture, relativeError } from "../src/engine/engine.suite.js";
@@ -150,6 +151,29 @@ it("keeps an index from which every tensor's place follows", async () => {
     }
     expect(offset).toBe(shard.size);
   }
+});
+
+it("a pkl.gz shard that another zlib compressed is the same shard", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(12));
+  const run = join(folder, "run");
+  const flags = smallRun(dataset, run, "--format", "pkl.gz");
+  expect(await runSluice(flags)).toMatchObject({ code: 0 });
+  const shard = join(run, "tpu_0/shard_0002.pkl.gz");
+  const before = await readFile(shard);
+  const comment = before.subarray(0, before.indexOf(0, 10) + 1);
+  const after = Buffer.concat([
+    comment,
+    deflateRawSync(gunzipSync(before), { level: 9 }),
+    before.subarray(-8),
+  ]);
+  expect(after.length).toBeLessThan(before.length);
+  await writeFile(shard, after);
+  await unlink(join(run, "tpu_0/shard_0002.json"));
+  expect(await runSluice(flags)).toMatchObject({ code: 0 });
+  expect(await readFile(shard)).toEqual(after);
+  expect(Object.keys(await hashData(run)), "no alternative").toHaveLength(2);
+  expect(await runSluice(["verify", run, "--deep"])).toMatchObject({ code: 0 });
 });
 
 it("sees damage, and never says complete of it", async () => {

@@ -2,7 +2,7 @@
 // and a worker that starts on it must complete the run, to the bytes of one that nobody disturbed.
 
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isSluiceError } from "../src/base/errors.js";
@@ -47,6 +47,9 @@ export interface Trial {
   /** SHA-256 of every data object, by name. */
   readonly objects: Readonly<Record<string, string>>;
   readonly commits: number;
+  /** What the run's folder holds before the first worker starts, and what is wrong with it then. */
+  readonly start: DiskState;
+  readonly damage: readonly string[];
   /** What an undisturbed worker calls: of its file system, and of its store. */
   readonly fileCalls: readonly string[];
   readonly storeCalls: readonly string[];
@@ -56,13 +59,27 @@ export interface Trial {
   next: number;
 }
 
-/** Does the run once, undisturbed. @throws Error where the result is not whole. */
-export async function startTrial(options: Partial<ExtractOptions> = {}): Promise<Trial> {
+/**
+ * Does the run once, undisturbed. @throws Error where the result is not whole.
+ * @param damage makes of the whole run what the trial starts from; it starts from nothing without.
+ */
+export async function startTrial(
+  options: Partial<ExtractOptions> = {},
+  damage?: (whole: DiskState) => DiskState,
+): Promise<Trial> {
   const folder = await mkdtemp(join(tmpdir(), "sluice-faults-"));
   const workshop = await openWorkshop(folder, options);
+  const trial = await doOnce(workshop, folder, new Map());
+  if (!damage) return trial;
+  const start = damage(await stateOf(new FileStore(join(folder, "whole"))));
+  await rm(join(folder, "whole"), { recursive: true });
+  return doOnce(workshop, folder, start);
+}
+
+async function doOnce(workshop: Workshop, folder: string, start: DiskState): Promise<Trial> {
   const whole = join(folder, "whole");
-  await mkdir(whole);
   const journal = new DiskJournal(whole);
+  await journal.plant(start);
   const files = new Faults();
   const calls = new Faults();
   const fs = faultyFileSystem(journal.record(disk), files);
@@ -75,6 +92,8 @@ export async function startTrial(options: Partial<ExtractOptions> = {}): Promise
     folder,
     objects: hashObjects(state),
     commits: countCommits(state),
+    start,
+    damage: findTorn(start),
     fileCalls: files.calls.map((call) => call.replace(`${whole}/`, "")),
     storeCalls: calls.calls,
     journal,
@@ -102,6 +121,7 @@ export async function endTrial(trial: Trial): Promise<void> {
 /** What is wrong after one of a worker's calls to its disk has failed, and another worker has gone on. */
 export async function failFileCall(trial: Trial, at: number, kind: FaultKind): Promise<string[]> {
   const folder = join(trial.folder, `file-${trial.next++}`);
+  await writeState(trial.start, folder);
   const faults = new Faults(at, kind);
   const fs = faultyFileSystem(disk, faults);
   const wrong = await findBadEnd(workOn(trial.workshop, folder, "first", fs));
@@ -119,6 +139,7 @@ export async function failStoreCall(
 ): Promise<string[]> {
   const folder = join(trial.folder, `store-${trial.next++}`);
   const store = where === "file" ? new FileStore(folder, disk) : new MemoryStore();
+  for (const [name, bytes] of trial.start) await store.create(name, bytes);
   const faults = new Faults(at, kind);
   const faulty = new FaultyStore(store, faults);
   const wrong = await findBadEnd(workOn(trial.workshop, folder, "first", disk, faulty));
@@ -139,7 +160,7 @@ export async function cutPower(
   isRestarted: boolean,
 ): Promise<string[]> {
   const state = journal.stateAt(point, survives);
-  const wrong = findTorn(state);
+  const wrong = newlyTorn(trial, state);
   for (const name of journal.promisedAt(point))
     if (!state.has(name)) wrong.push(`${name} is lost, and was said to be durable`);
   if (isRestarted) {
@@ -161,8 +182,8 @@ export async function journalOfTwo(
   plant: (fs: FileSystem) => FileSystem = (fs) => fs,
 ): Promise<DiskJournal> {
   const folder = join(trial.folder, `two-${trial.next++}`);
-  await mkdir(folder);
   const journal = new DiskJournal(folder);
+  await journal.plant(trial.start);
   const recorded = plant(journal.record(disk));
   const isNext = (calls: readonly string[]) =>
     calls.includes(`link ${join(folder, linked)}`) &&
@@ -225,13 +246,17 @@ export function findTorn(state: DiskState): string[] {
   return wrong;
 }
 
+function newlyTorn(trial: Trial, state: DiskState): string[] {
+  return findTorn(state).filter((what) => !trial.damage.includes(what));
+}
+
 /** What is wrong with a run that was left unfinished, and after another worker was started on it. */
 async function goOn(
   trial: Trial,
   folder: string,
   store: Store = new FileStore(folder, disk),
 ): Promise<string[]> {
-  const torn = findTorn(await stateOf(store));
+  const torn = newlyTorn(trial, await stateOf(store));
   if (torn.length > 0) return torn;
   try {
     await workOn(trial.workshop, folder, "second", disk, store);

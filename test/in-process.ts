@@ -100,6 +100,7 @@ export async function work(
       hasher,
       signal: preemption.stopping,
       onNote: () => {},
+      onWarning: () => {},
       onReading: () => {},
     });
     const spool = new Spool(parts.spool, fs);

@@ -14,7 +14,7 @@ it("refuses a folder that is not its own, and touches nothing in it", async () =
   });
   expect(await runSluice(["quickstart", "--output", join(folder, "file/below")])).toMatchObject({
     code: 78,
-    stderr: expect.stringContaining("a file is in the way of a folder"),
+    stderr: expect.stringContaining(`a file is in the way: ${join(folder, "file")}`),
   });
   await mkdir(join(folder, "streams"));
   await writeFile(join(folder, "streams/precious.txt"), "mine");

@@ -18,8 +18,8 @@ import safetensors.torch
 import torch
 import transformers
 from transformers import (
-    Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
-    GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Phi3Config, Phi3ForCausalLM,
+    Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM,
+    GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Olmo3Config, Olmo3ForCausalLM, Phi3Config, Phi3ForCausalLM,
     Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
 )
 
@@ -51,6 +51,7 @@ def watch(model, ids):
     read, gave, turned, handles = {}, {}, [], []
     first = lambda value: value[0] if isinstance(value, tuple) else value
     base = getattr(model, model.base_model_prefix)
+    base = getattr(base, "language_model", base)
     for name, module in base.named_modules():
 
         def before(module, args, kwargs, name=name):
@@ -81,7 +82,8 @@ def watch(model, ids):
 def activations(model, ids):
     """{hook name: float32 [tokens, width]} of one sample, in TransformerLens's names."""
     base, read, gave, turned = watch(model, ids)
-    kind, config = model.config.model_type, model.config
+    config = model.config.get_text_config()
+    kind = config.model_type
     found = {}
     multiplier = getattr(config, "residual_multiplier", 1.0)
     if kind == "gpt2":
@@ -116,10 +118,10 @@ def activations(model, ids):
                 put(f"attn.hook_rot_{hook}", value.transpose(1, 2).flatten(2))
         put("attn.hook_z", read[f"{attention}.{out}"])
         mlp = f"{at}.mlp"
-        if kind in ("gemma2", "gemma3_text", "olmo2"):  # What is added is what the post-norms give.
+        if kind in ("gemma2", "gemma3_text", "olmo2", "olmo3"):  # What is added is what the post-norms give.
             put("hook_attn_out", gave[f"{at}.post_attention_layernorm"])
             put("hook_mlp_out", gave[f"{at}.post_feedforward_layernorm"])
-            put("hook_resid_mid", read[mlp] if kind == "olmo2" else read[f"{at}.pre_feedforward_layernorm"])
+            put("hook_resid_mid", read[mlp] if kind.startswith("olmo") else read[f"{at}.pre_feedforward_layernorm"])
         else:
             put("hook_attn_out", gave[attention] * multiplier)
             put("hook_mlp_out", gave[mlp] * multiplier)
@@ -176,7 +178,7 @@ def write(name, model, seed, dtype=torch.float32, long=False, parts=False, edit=
             assert torch.equal(again(ids).logits, model(ids).logits), f"{name}: the edited config means another model"
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     generator = torch.Generator().manual_seed(seed + 1)
-    draw = lambda n: torch.randint(0, model.config.vocab_size, (n,), generator=generator).tolist()
+    draw = lambda n: torch.randint(0, model.config.get_text_config().vocab_size, (n,), generator=generator).tolist()
     cases = [{"name": "one", "samples": [draw(8)]}, {"name": "batch", "samples": [draw(n) for n in LENGTHS]}, {"name": "token", "samples": [draw(1)]}]
     if long:
         cases.append({"name": "long", "samples": [draw(300)]})
@@ -184,7 +186,7 @@ def write(name, model, seed, dtype=torch.float32, long=False, parts=False, edit=
     for case in cases:
         for s, ids in enumerate(case["samples"]):
             for hook, value in activations(model, ids).items():
-                if is_stored(case["name"], hook, model.config.num_hidden_layers):
+                if is_stored(case["name"], hook, model.config.get_text_config().num_hidden_layers):
                     rows = value[-LONG_ROWS:] if case["name"] == "long" else value
                     expected[f"{case['name']}/{s}/{hook}"] = rows.contiguous()
     safetensors.torch.save_file(expected, folder / "expected.safetensors")
@@ -237,16 +239,50 @@ write("gemma2", Gemma2ForCausalLM(Gemma2Config(**small, num_hidden_layers=3, num
 write("gemma2-odd-heads", Gemma2ForCausalLM(Gemma2Config(**two, num_key_value_heads=1, head_dim=12, sliding_window=5, query_pre_attn_scalar=12, attn_logit_softcapping=2.0)), 15, dtype=bf16)
 write("gemma3", Gemma3ForCausalLM(Gemma3TextConfig(**small, num_hidden_layers=3, num_key_value_heads=1, head_dim=16, sliding_window=4, query_pre_attn_scalar=20, layer_types=["sliding_attention", "full_attention", "sliding_attention"], rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}, "full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 8.0}})), 16, dtype=bf16, long=True)
 write("gemma3-old", Gemma3ForCausalLM(Gemma3TextConfig(**two, num_key_value_heads=2, head_dim=8, sliding_window=4, query_pre_attn_scalar=8, sliding_window_pattern=2, rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}, "full_attention": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}})), 17, dtype=bf16, edit=old_spelling)
+images = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 14, "patch_size": 14}
+inside = Gemma3TextConfig(**two, num_key_value_heads=2, head_dim=8, sliding_window=3, query_pre_attn_scalar=8, sliding_window_pattern=2)
+write("gemma3-with-images", Gemma3ForConditionalGeneration(Gemma3Config(text_config=inside, vision_config=images, mm_tokens_per_image=1, **eager)), 23, dtype=bf16)
 write("pythia", GPTNeoXForCausalLM(GPTNeoXConfig(**two, rope_parameters={"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5})), 18, dtype=torch.float16, long=True, edit=old_spelling)
 write("gpt-neox-sequential", GPTNeoXForCausalLM(GPTNeoXConfig(**two, use_parallel_residual=False, layer_norm_eps=1e-4, hidden_act="gelu_new", rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0})), 19, dtype=bf16)
 write("phi3", Phi3ForCausalLM(Phi3Config(**two, num_key_value_heads=2, sliding_window=6, pad_token_id=0, rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5})), 20, dtype=bf16, long=True)
 write("olmo2", Olmo2ForCausalLM(Olmo2Config(**two, num_key_value_heads=2, rms_norm_eps=1e-5)), 21, dtype=bf16, long=True)
 write("granite", GraniteForCausalLM(GraniteConfig(**two, num_key_value_heads=2, tie_word_embeddings=True, embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.2)), 22, dtype=bf16)
+write("gemma", GemmaForCausalLM(GemmaConfig(**two, num_key_value_heads=1, head_dim=16)), 24, dtype=bf16, edit=lambda config: old_spelling({**config, "hidden_act": "gelu"}))
+olmo3_ropes = {"full_attention": {"rope_type": "yarn", "rope_theta": 500000.0, "factor": 8.0, "attention_factor": 1.3, "original_max_position_embeddings": 64}, "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0}}
+write("olmo3", Olmo3ForCausalLM(Olmo3Config(**two, num_key_value_heads=2, sliding_window=4, layer_types=["sliding_attention", "full_attention"], rope_parameters=olmo3_ropes)), 25, dtype=bf16)
 
-# What each family's config means where it leaves fields out.
 if len(sys.argv) == 1:
+    # What each family's config means where it leaves fields out.
     defaults = {}
-    for model in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Phi3ForCausalLM, Olmo2ForCausalLM, GraniteForCausalLM, GPTNeoXForCausalLM, GPT2LMHeadModel):
+    for model in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, GemmaForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Phi3ForCausalLM, Olmo2ForCausalLM, Olmo3ForCausalLM, GraniteForCausalLM, GPTNeoXForCausalLM, GPT2LMHeadModel):
         config_class = Gemma3TextConfig if model is Gemma3ForCausalLM else model.config_class
         defaults[model.__name__] = {k: v for k, v in config_class().to_dict().items() if k not in transformers.PreTrainedConfig().to_dict()}
     (root.parent / "model-defaults.json").write_text(json.dumps(defaults) + "\n")
+
+    # Rotary frequencies of heads of 64, as transformers computes them from either spelling.
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+    from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
+
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096}
+    llama3 = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+    spellings = [
+        {"rope_theta": 10000.0},
+        {"rope_theta": 500000.0, "rope_scaling": llama3},
+        {"rope_parameters": {**llama3, "rope_theta": 500000.0}},
+        {"rope_theta": 1000000.0, "rope_scaling": {"type": "linear", "factor": 8.0}},
+        {"rope_theta": 1000000.0, "rope_scaling": yarn},
+        {"rope_parameters": {**yarn, "rope_theta": 150000.0, "truncate": False}},
+        {"rope_parameters": {**yarn, "rope_theta": 10000.0, "beta_fast": 16.0, "beta_slow": 2.0}},
+        {"rope_parameters": {**yarn, "rope_theta": 10000.0, "attention_factor": 1.25}},
+        {"rope_parameters": {**yarn, "rope_theta": 10000.0, "factor": 40.0, "mscale": 1.0, "mscale_all_dim": 0.8}},
+        {"rope_parameters": {"rope_type": "yarn", "factor": 0.5, "rope_theta": 10000.0}, "max_position_embeddings": 2048},
+        {"rope_theta": 10000.0, "partial_rotary_factor": 0.75},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}},
+    ]
+    ropes = []
+    for fields in spellings:
+        phi = "partial" in json.dumps(fields)
+        config = (Phi3Config if phi else LlamaConfig)(hidden_size=256, num_attention_heads=4, **json.loads(json.dumps(fields)))
+        rope = (Phi3RotaryEmbedding if phi else LlamaRotaryEmbedding)(config)
+        ropes.append({"config": fields, "frequencies": rope.inv_freq.tolist(), "amplitude": rope.attention_scaling})
+    (root.parent / "rope-frequencies.json").write_text("[\n" + ",\n".join(json.dumps(r) for r in ropes) + "\n]\n")

@@ -80,7 +80,7 @@ function composeMessage(what: string, details: ErrorDetails): string {
 }
 
 function describeValue(value: unknown): string {
-  if (typeof value === "string") return value;
+  if (typeof value === "string") return value === "" ? "an empty text" : value;
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 300 ? `${text.slice(0, 297)}...` : text;
 }

@@ -56,9 +56,15 @@ export function headerLength(prefix: Uint8Array, fileSize: number, where: string
   const length = prefix.length < 8 ? 0n : view.getBigUint64(0, true);
   if (length >= 2n && length <= BigInt(MAX_HEADER_BYTES) && length + 8n <= BigInt(fileSize))
     return Number(length);
+  if (Buffer.from(prefix).toString("latin1").startsWith("version ")) {
+    throw new SluiceError("data", `${where} is a pointer of Git LFS, not the file itself`, {
+      found: `${fileSize} bytes`,
+      fix: "Fetch it: git lfs pull.",
+    });
+  }
   throw new SluiceError("data", `${where} is no safetensors file, or is truncated`, {
-    found: `a header of ${length} bytes in a file of ${fileSize}`,
-    expected: `a header of at most ${Math.min(MAX_HEADER_BYTES, fileSize)} bytes`,
+    found: prefix.length < 8 ? `${fileSize} bytes` : `a header of ${length} bytes in a file of ${fileSize}`,
+    expected: `8 bytes of length, and a header of at most ${MAX_HEADER_BYTES} bytes`,
   });
 }
 

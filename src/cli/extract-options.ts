@@ -33,7 +33,8 @@ export function resolveWorkerId(flag: string | undefined, env: Environment): num
 export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOptions {
   const text = (name: string, variable?: string): string | undefined => {
     const flag = flags[name];
-    if (typeof flag === "string") return flag;
+    if (typeof flag === "string" && flag !== "") return flag;
+    if (flag === "") throw emptyFlag(name);
     const value = variable === undefined ? undefined : env[variable];
     return value === "" ? undefined : value;
   };
@@ -95,10 +96,11 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
       text("model", "MODEL_PATH"),
       "a Hugging Face folder with config.json and *.safetensors, a .gguf file, or a Hub id",
     ),
+    adapter: text("adapter"),
     dataset: required(
       "--dataset",
       text("dataset", "DATASET_DIR"),
-      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, or a folder made by `sluice streams`",
+      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by `sluice streams`, or a Hub id",
     ),
     output: resolveOutput(flags, env),
     like: text("like"),
@@ -177,6 +179,7 @@ function refuseLongDocumentFlags(
 }
 
 function resolveOutput(flags: Flags, env: Environment): string {
+  if (flags.output === "") throw emptyFlag("output");
   if (typeof flags.output === "string") return flags.output;
   if (env.UPLOAD_TO_GCS !== undefined && parseSwitch("UPLOAD_TO_GCS", env.UPLOAD_TO_GCS)) {
     const bucket = required(
@@ -187,6 +190,15 @@ function resolveOutput(flags: Flags, env: Environment): string {
     return `gs://${join(bucket.replace(/^gs:\/\//, ""), env.GCS_PREFIX || "activations")}`;
   }
   return required("--output", env.OUTPUT_DIR || undefined, "the folder where the run is to live");
+}
+
+/** `--output "$RUN"` of a script that never set RUN. */
+function emptyFlag(name: string): SluiceError {
+  const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  return new SluiceError("usage", `${flag} is empty`, {
+    expected: "a value",
+    fix: "Is a variable of your script not set?",
+  });
 }
 
 function required(flag: string, value: string | undefined, expected: string): string {

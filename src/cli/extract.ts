@@ -38,9 +38,10 @@ export function registerExtract(program: Command): void {
       "--model <model>",
       "a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a .gguf file, or a Hub id",
     )
+    .option("--adapter <folder>", "a LoRA adapter (peft) to be merged into the model: a folder, or a Hub id")
     .option(
       "--dataset <path>",
-      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, or a folder made by sluice streams",
+      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by sluice streams, or a Hub id",
     )
     .option("--output <run>", "the folder where the run lives")
     .option(

@@ -1,5 +1,6 @@
 // `sluice inspect`: what is inside a run, or one of its shards.
 
+import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
@@ -24,6 +25,12 @@ export function registerInspect(program: Command): void {
     )
     .action(async (target: string, flags: { samples?: string; json?: boolean }) => {
       const shard = /(?:^|\/)tpu_(\d+)\/shard_(\d+)\.[a-z.]+$/.exec(target);
+      if (!shard && (await stat(target).catch(() => null))?.isFile()) {
+        throw new SluiceError("config", `${target} is no shard of a run`, {
+          expected: "RUN, or RUN/tpu_0/shard_0001.safetensors",
+          fix: "A shard is read with its run: name it where it lies.",
+        });
+      }
       const readable = await openRunForReading(openStore(shard ? dirname(dirname(resolve(target))) : target));
       const { log } = readable;
       const commits = shard ? readOne(readable, Number(shard[1]), Number(shard[2]) - 1) : log.commits();

@@ -4,6 +4,7 @@
 import { Command, CommanderError } from "commander";
 import { EXIT_CODES, isSluiceError, messageOf } from "../base/errors.js";
 import { explainSystemError } from "../base/system-errors.js";
+import { VERSION } from "../base/version.js";
 import { isLater, registerCommands } from "./commands.js";
 import { notInThisVersion } from "./values.js";
 
@@ -13,9 +14,11 @@ export function buildProgram(): Command {
     .description(
       "Run prompts through a language model and store every layer's activations: each sample exactly once.",
     )
+    .version(VERSION, "-V, --version", "print the version")
     .option("--debug", "show stack traces")
     .showHelpAfterError("(see --help)")
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "sluice: ")) })
     .configureHelp({ helpWidth: 110 });
   registerCommands(program);
   return program;

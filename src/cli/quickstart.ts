@@ -187,8 +187,7 @@ class Quickstart {
   async #look(): Promise<RunState> {
     if ((await this.#store.head("run.json")) === null) return { committed: 0, total: 0 };
     const { log } = await openRunForReading(this.#store);
-    const units = [...log.units()];
-    return { committed: units.filter((unit) => log.seems(unit)).length, total: units.length };
+    return { committed: log.committed, total: log.unitCounts.reduce((sum, count) => sum + count, 0) };
   }
 
   /** A signal to this process alone reaches the workers too; a second one, or the end of the grace, ends them at once. */

@@ -3,7 +3,9 @@
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
+import { formatBytes } from "../base/format-bytes.js";
 import { splitDataset } from "../data/split.js";
+import type { HubProgress } from "../hub/snapshot.js";
 import type { Flags } from "./extract-options.js";
 import { formatCount, ProgressLine } from "./render.js";
 import { parseNames, parseWhole } from "./values.js";
@@ -18,7 +20,7 @@ export function registerStreams(program: Command): void {
     .description("split a dataset into N streams, one for each worker; record i goes to stream i mod N")
     .option(
       "--dataset <path>",
-      "a .jsonl, .txt, .csv or .tsv file, also with .gz or .zst; a .parquet file; a folder or pattern of them; `arc` for the bundled ARC tasks",
+      "a .jsonl, .txt, .csv or .tsv file, also with .gz or .zst; a .parquet file; a folder or pattern of them; a Hub id; `arc` for the bundled ARC tasks",
     )
     .option("--num-streams <n>", "how many (default: 4)")
     .option("--output-dir <folder>", "where to write them")
@@ -38,7 +40,12 @@ export function registerStreams(program: Command): void {
         });
       }
       let done = 0;
-      const line = new ProgressLine(() => `${formatCount(done)} records`);
+      let downloaded: HubProgress | undefined;
+      const line = new ProgressLine(() =>
+        done === 0 && downloaded
+          ? `${formatBytes(downloaded.done)} of ${formatBytes(downloaded.total)} downloaded`
+          : `${formatCount(done)} records`,
+      );
       try {
         const summary = await splitDataset({
           dataset: dataset === "arc" ? BUNDLED_TASKS : dataset,
@@ -53,6 +60,12 @@ export function registerStreams(program: Command): void {
             flags.shuffle === undefined ? undefined : parseWhole("--shuffle", String(flags.shuffle)),
           onProgress: (records) => {
             done = records;
+          },
+          download: {
+            onProgress: (progress) => {
+              downloaded = progress;
+            },
+            warn: (message) => line.print(`sluice: ${message}`),
           },
         });
         const text = `${formatCount(summary.records)} records in ${summary.num_streams} streams in ${outputDir}`;

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { ChatTemplate } from "./chat-template.js";
+import { ChatTemplate, openChatTemplate } from "./chat-template.js";
 import { RecordReader, type RecordRules } from "./records.js";
 import { TOKEN_FLAGS } from "./samples.js";
 import { openTokenizer, type Tokenizer } from "./tokenizer.js";
@@ -51,9 +51,8 @@ const RULES: RecordRules = {
 
 async function open(name: string): Promise<{ tokenizer: Tokenizer; template: ChatTemplate }> {
   const tokenizer = await openTokenizer(join(FIXTURES, name));
-  const template = tokenizer?.chatTemplate();
-  if (!tokenizer || !template) throw new Error(`no chat template in ${name}`);
-  return { tokenizer, template };
+  if (!tokenizer) throw new Error(`no tokenizer in ${name}`);
+  return { tokenizer, template: openChatTemplate(tokenizer) };
 }
 
 describe.each(readdirSync(FIXTURES))("%s", (name) => {
@@ -112,7 +111,8 @@ it("takes a plain text for one message of the user, and messages spelt as JSON",
 });
 
 it.each([
-  [{}, "no messages"],
+  [{}, "no messages or text"],
+  [{ messages: "Hello" }, "messages are no list"],
   [{ messages: [] }, "there are no messages"],
   [{ messages: ["a"] }, "message 1 is not an object"],
   [{ messages: [{ content: "a" }] }, "message 1 has no role"],
@@ -135,5 +135,5 @@ it("refuses a model without a template, and one whose template is none", async (
   const fixture = fileURLToPath(new URL("../../test/fixtures/tokenizers/gpt2", import.meta.url));
   const tokenizer = await openTokenizer(fixture);
   expect(() => new RecordReader(RULES, tokenizer)).toThrow(/needs the model's chat template/);
-  expect(() => new ChatTemplate("{% if %}", {})).toThrow();
+  expect(() => openChatTemplate({ chatTemplate: "{% if %}", namedTokens: {} })).toThrow(/cannot be read/);
 });

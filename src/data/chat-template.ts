@@ -3,7 +3,7 @@
 
 import { createHash } from "node:crypto";
 import { Template } from "@huggingface/jinja";
-import { messageOf } from "../base/errors.js";
+import { messageOf, SluiceError } from "../base/errors.js";
 import { type Fields, isFields } from "./fields.js";
 
 /** Whose words a token belongs to, as `--positions role:` names them; the code of each is its place here plus one. */
@@ -40,6 +40,34 @@ const MARKS = /[\ufdd0-\ufdd3]/;
 const MARK = /\ufdd0(\d+)\ufdd1/;
 const GENERATION = "\ufdd2";
 const END_GENERATION = "\ufdd3";
+
+/**
+ * The chat template of a model's tokenizer.
+ * @throws SluiceError `config` where the model has none, or one that cannot be read.
+ */
+export function openChatTemplate(tokenizer: TemplateSource | null): ChatTemplate {
+  if (!tokenizer?.chatTemplate) {
+    throw new SluiceError("config", "--prompt chat needs the model's chat template, and the model has none", {
+      expected: "chat_template.jinja, or chat_template in tokenizer_config.json",
+      fix: "Take the instruct model's folder, or render the dialogues yourself and use --prompt text.",
+    });
+  }
+  try {
+    return new ChatTemplate(tokenizer.chatTemplate, tokenizer.namedTokens);
+  } catch (cause) {
+    throw new SluiceError("config", "the model's chat template cannot be read", {
+      found: messageOf(cause),
+      fix: "Check chat_template.jinja, or chat_template in tokenizer_config.json.",
+      cause,
+    });
+  }
+}
+
+/** What a tokenizer knows of its model's chat template. */
+export interface TemplateSource {
+  readonly chatTemplate: string | null;
+  readonly namedTokens: Readonly<Record<string, string>>;
+}
 
 /** A chat template, compiled. */
 export class ChatTemplate {

@@ -1,8 +1,9 @@
 // A misspelt column is refused before anything starts, with the names that are near: it would make every record unusable.
 
 import { SluiceError } from "../base/errors.js";
+import { nearMatches } from "../base/near-matches.js";
 import type { Dataset } from "./dataset.js";
-import { fieldAt, nearNames } from "./fields.js";
+import { fieldAt } from "./fields.js";
 import { openRecordStream, type SampledRecord } from "./record-stream.js";
 import type { RecordRules } from "./records.js";
 
@@ -32,7 +33,7 @@ export async function refuseMissingColumns(
   if (rules.column !== "text") wanted.unshift(["--column", rules.column]);
   for (const [flag, column] of wanted) {
     if (isThere(column)) continue;
-    const near = nearNames(column, [...names]);
+    const near = nearMatches(column, [...names]);
     throw new SluiceError("usage", `${flag} names a column that the dataset does not have`, {
       found: column,
       expected:

@@ -1,16 +1,13 @@
 // A dataset on disk: a file, a folder or pattern of files, or a folder of streams that `sluice streams` made. Opening it reads
 // no record.
 
-import { open, readdir, readFile, stat } from "node:fs/promises";
+import { open, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { SluiceError, systemCode } from "../base/errors.js";
-import { byCodePoint, expandGlob, isGlob } from "./globs.js";
-
-/** Kinds of text files. */
-export type TextKind = "json" | "text" | "csv" | "tsv";
-/** Kinds of files that hold records. */
-export type FileKind = TextKind | "parquet";
+import { SluiceError } from "../base/errors.js";
+import type { DownloadOptions } from "../hub/snapshot.js";
+import { EXPECTED, type FileKind, isCompressed, kindOf, type TextKind } from "./file-kind.js";
+import { locateDataset, missing } from "./locate-dataset.js";
 
 /** A file, and its size in bytes. */
 export interface DatasetFile {
@@ -35,6 +32,8 @@ export interface Dataset {
   /** Where it was given, for messages. */
   readonly path: string;
   readonly streams: readonly DatasetStream[];
+  /** Files that do not have the size that `sluice streams` wrote down: cut short by a copy, or edited. */
+  readonly resized?: readonly { readonly file: DatasetFile; readonly expected: number }[];
 }
 
 /** What `sluice streams` writes beside the streams. */
@@ -56,39 +55,22 @@ export const streamsFileSchema = z.looseObject({
 /** `streams.json`. */
 export type StreamsFile = z.infer<typeof streamsFileSchema>;
 
-const KIND_OF: Readonly<Record<string, FileKind>> = {
-  jsonl: "json",
-  ndjson: "json",
-  json: "json",
-  txt: "text",
-  csv: "csv",
-  tsv: "tsv",
-  parquet: "parquet",
-};
-const EXPECTED = ".jsonl, .txt, .csv, .tsv or .parquet files, or a streams folder";
-
 /** The name of a stream's file: `stream_000.jsonl`. */
 export function streamFileName(stream: number): string {
   return `stream_${String(stream).padStart(3, "0")}.jsonl`;
 }
 
-/** The kind of a file by its name; null for one that is none of a dataset. */
-export function kindOf(path: string): FileKind | null {
-  return KIND_OF[/\.([a-z0-9]+)$/i.exec(path)?.[1]?.toLowerCase() ?? ""] ?? null;
-}
-
-/** Whether a file is compressed, by its name. */
-export function isCompressed(path: string): boolean {
-  return /\.(gz|zst|zstd)$/i.test(path);
-}
-
 /**
- * Opens a dataset: a file, a streams folder, a folder of data files, or a pattern such as `data/*.parquet`.
+ * Opens a dataset: a file, a streams folder, a folder of data files, a pattern such as `data/*.parquet`, or a Hub id.
  * @param columns those that records are read by; null for all.
- * @throws SluiceError `config` where it is missing, incomplete, empty, compressed or of an unknown kind.
+ * @throws SluiceError `config` where it is missing, incomplete, empty, compressed or of an unknown kind; `store` where the Hub cannot be reached.
  */
-export async function openDataset(path: string, columns: readonly string[] | null = null): Promise<Dataset> {
-  const paths = await listFiles(path);
+export async function openDataset(
+  path: string,
+  columns: readonly string[] | null = null,
+  download: DownloadOptions = {},
+): Promise<Dataset> {
+  const { name, files: paths } = await locateDataset(path, download);
   if (paths === "streams") return openStreams(path);
   const compressed = paths.find(isCompressed);
   if (compressed !== undefined) {
@@ -98,39 +80,7 @@ export async function openDataset(path: string, columns: readonly string[] | nul
   }
   const stream = await describeStream(path, paths, columns);
   if (stream.bytes === 0) throw empty(path);
-  return { name: basename(path), path, streams: [stream] };
-}
-
-/**
- * The files that a dataset's path names, in their order: itself, those of a folder, or those that match a pattern; `streams` for a
- * streams folder.
- * @throws SluiceError `config` where there are none.
- */
-export async function listFiles(path: string): Promise<readonly string[] | "streams"> {
-  const facts = await stat(path).catch((cause: unknown) => {
-    if (isGlob(path)) return null;
-    throw missing(path, cause);
-  });
-  if (facts && !facts.isDirectory()) return [path];
-  if (facts) {
-    const names = await readdir(path);
-    if (names.includes("streams.json")) return "streams";
-    // In a folder .json is what tools write beside the data.
-    const isData = (name: string) => kindOf(name.replace(/\.(gz|zst|zstd)$/i, "")) !== null;
-    const data = names.filter((name) => !name.startsWith(".") && isData(name) && !/\.json$/i.test(name));
-    if (data.length > 0) return data.sort(byCodePoint).map((name) => join(path, name));
-    throw new SluiceError("config", `${path} is no streams folder and holds no data files`, {
-      found: names.slice(0, 5).join(", ") || "nothing",
-      expected: EXPECTED,
-      fix: `Name the files with a pattern such as '${join(path, "**/*.parquet")}', or make a streams folder with sluice streams.`,
-    });
-  }
-  const found = await expandGlob(path);
-  if (found.length > 0) return found;
-  throw new SluiceError("config", `no file matches the dataset's pattern ${path}`, {
-    expected: EXPECTED,
-    fix: "Check --dataset.",
-  });
+  return { name, path, streams: [stream] };
 }
 
 /** Files of one kind as one stream. @throws SluiceError `config` where they are not of one known kind. */
@@ -212,16 +162,15 @@ async function openStreams(folder: string): Promise<Dataset> {
       return { kind: "json", files: [{ path, bytes }], bytes, columns: null };
     }),
   );
-  return { name: dataset, path: folder, streams: opened };
-}
-
-function missing(path: string, cause: unknown): unknown {
-  if (systemCode(cause) !== "ENOENT" && systemCode(cause) !== "ENOTDIR") return cause;
-  return new SluiceError("config", `there is no dataset at ${path}`, {
-    expected: EXPECTED,
-    fix: "Check --dataset. Datasets of the Hub are not in this version: download their files.",
-    cause,
-  });
+  const resized = opened.flatMap(({ files }, s) =>
+    files.map((file) => ({ file, expected: streams[s]?.bytes ?? 0 })),
+  );
+  return {
+    name: dataset,
+    path: folder,
+    streams: opened,
+    resized: resized.filter(({ file, expected }) => file.bytes !== expected),
+  };
 }
 
 function empty(path: string): SluiceError {
@@ -230,15 +179,15 @@ function empty(path: string): SluiceError {
   });
 }
 
-/** As a shell needs it. */
-function quote(path: string): string {
-  return /^[\w./:=@-]+$/.test(path) ? path : `'${path}'`;
-}
-
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
     return undefined;
   }
+}
+
+/** As a shell needs it. */
+function quote(path: string): string {
+  return /^[\w./:=@-]+$/.test(path) ? path : `'${path}'`;
 }

@@ -6,8 +6,10 @@ import type { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { Decompress } from "fzstd";
 import { messageOf, SluiceError } from "../base/errors.js";
-import { type FileKind, isCompressed, kindOf, listFiles, openDataset } from "./dataset.js";
-import { type Fields, fieldAt, nearNames, type RawRecord } from "./fields.js";
+import { nearMatches } from "../base/near-matches.js";
+import { openDataset } from "./dataset.js";
+import { type Fields, fieldAt, type RawRecord } from "./fields.js";
+import { type FileKind, isCompressed, kindOf } from "./file-kind.js";
 import { decodeText } from "./lines.js";
 import { ParquetFile } from "./parquet-file.js";
 import { textFormat } from "./record-stream.js";
@@ -18,22 +20,16 @@ const ROWS_AT_ONCE = 256;
 const NEWLINE = Buffer.from("\n");
 
 /**
- * The records of a file, a folder or a pattern of files, each as a JSON line with its newline. Lines of JSON come as they are, also
+ * The records of files, one file after the other, each as a JSON line with its newline. Lines of JSON come as they are, also
  * where they cannot be parsed: a run counts them.
  * @param columns keeps these (and `id` and `task_id`); undefined for all.
  * @throws SluiceError `config` where a file is missing, damaged or of an unknown kind; `usage` where no file has a column.
  */
 export async function* readEveryRecord(
-  path: string,
+  files: readonly string[],
   columns: readonly string[] | undefined,
 ): AsyncGenerator<Buffer> {
-  const paths = await listFiles(path);
-  if (paths === "streams") {
-    throw new SluiceError("config", `${path} is a streams folder already`, {
-      fix: "Split the file it was made of.",
-    });
-  }
-  for (const file of paths) {
+  for (const file of files) {
     const plain = isCompressed(file) ? file.replace(/\.[^.]+$/, "") : file;
     const kind = kindOf(plain);
     if (kind === null || (kind === "parquet" && plain !== file)) {
@@ -104,7 +100,7 @@ function refuseMissing(columns: readonly string[] | undefined, names: readonly s
     (name) => !names.includes(name) && !names.includes(name.split(".")[0] ?? name),
   );
   if (missing === undefined) return;
-  const near = nearNames(missing, names);
+  const near = nearMatches(missing, names);
   throw new SluiceError("usage", `--column names a column that ${path} does not have`, {
     found: missing,
     expected: near.length > 0 ? `perhaps ${near.join(" or ")}` : `one of ${names.slice(0, 12).join(", ")}`,

@@ -34,35 +34,6 @@ export function listFrom(value: unknown): readonly unknown[] | undefined {
   }
 }
 
-/** The names that are nearest to a misspelt one, at most three. */
-export function nearNames(name: string, names: readonly string[]): string[] {
-  const near = names.map((other) => ({
-    other,
-    distance: editDistance(name.toLowerCase(), other.toLowerCase()),
-  }));
-  return near
-    .filter(
-      ({ other, distance }) => distance <= Math.max(2, Math.floor(Math.min(name.length, other.length) / 2)),
-    )
-    .sort((a, b) => a.distance - b.distance)
-    .slice(0, 3)
-    .map(({ other }) => other);
-}
-
-/** Levenshtein's distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substituted = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substituted, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
-}
-
 /** A value as JSON has it: null for nothing, whole numbers that no double holds as text, dates in ISO 8601, bytes as the text that they are, else as {base64}. */
 export function asJson(value: unknown): unknown {
   if (value === undefined || value === null) return null;

@@ -44,9 +44,9 @@ it("knows BOS, EOS, special tokens and the chat template", async () => {
   const [spm, bpe] = await Promise.all(
     ["llama-spm", "qwen2"].map((name) => openTokenizer(join(FOLDER, `${name}.gguf`))),
   );
-  expect(spm).toMatchObject({ bosId: 1, eosIds: [2], specialIds: [0, 1, 2], files: { template: null } });
+  expect(spm).toMatchObject({ bosId: 1, eosIds: [2], specialIds: [0, 1, 2], chatTemplate: null });
   expect(bpe).toMatchObject({ bosId: null, eosIds: [0], specialIds: [0, 1] });
-  expect(bpe?.files.template).toContain("{% for m in messages %}");
+  expect(bpe?.chatTemplate).toContain("{% for m in messages %}");
   expect(spm?.decode(spm.encode(" Licence  of 東京", "never"))).toBe(" Licence  of 東京");
 });
 

@@ -19,6 +19,18 @@ export async function expandGlob(pattern: string): Promise<string[]> {
   return [...new Set(found)].sort(byCodePoint);
 }
 
+/** Whether a pattern names a path, both relative with `/` between their parts. */
+export function matchesGlob(pattern: string, path: string): boolean {
+  const matches = (parts: readonly string[], names: readonly string[]): boolean => {
+    const [part, ...rest] = parts;
+    if (part === undefined) return names.length === 0;
+    if (part === "**") return matches(rest, names) || (names.length > 0 && matches(parts, names.slice(1)));
+    const [name, ...others] = names;
+    return name !== undefined && toRegExp(part).test(name) && matches(rest, others);
+  };
+  return matches(pattern.split("/"), path.split("/"));
+}
+
 /** Order by code point: the same on every machine, whatever its language. */
 export function byCodePoint(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));

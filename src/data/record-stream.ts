@@ -2,8 +2,9 @@
 // are bytes of its files, one after the other, or for Parquet rows.
 
 import { csvFormat } from "./csv.js";
-import type { DatasetStream, TextKind } from "./dataset.js";
+import type { DatasetStream } from "./dataset.js";
 import type { RawRecord } from "./fields.js";
+import type { TextKind } from "./file-kind.js";
 import { JSON_LINES, TEXT_LINES } from "./lines.js";
 import { ParquetStream } from "./parquet-stream.js";
 import type { TextFormat } from "./text-format.js";

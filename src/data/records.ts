@@ -6,7 +6,13 @@ import { SluiceError } from "../base/errors.js";
 import type { Positions } from "../plan/positions.js";
 import { parseArcTask, renderArcPrompt } from "./arc.js";
 import { arcTransform, transformTask } from "./augment.js";
-import { type ChatTemplate, type RenderedChat, roleCode, TEMPLATE_TEXT } from "./chat-template.js";
+import {
+  type ChatTemplate,
+  openChatTemplate,
+  type RenderedChat,
+  roleCode,
+  TEMPLATE_TEXT,
+} from "./chat-template.js";
 import { asJson, type Fields, fieldAt, isFields, listFrom, type RawRecord } from "./fields.js";
 import { TOKEN_FLAGS } from "./samples.js";
 import type { TokenPlaces } from "./token-places.js";
@@ -100,7 +106,7 @@ export class RecordReader {
   constructor(rules: RecordRules, tokenizer: Tokenizer | null) {
     this.rules = rules;
     this.#tokenizer = tokenizer;
-    this.#template = rules.prompt === "chat" ? needTemplate(tokenizer) : null;
+    this.#template = rules.prompt === "chat" ? openChatTemplate(tokenizer) : null;
     this.#special = new Set(rules.specialIds);
     this.#eos = new Set(rules.eosIds);
   }
@@ -152,7 +158,7 @@ export class RecordReader {
     if (list) return this.#idsPart(list);
     if (typeof value === "string") return [{ ids: this.#encode(value), text: value }];
     if (value !== undefined && value !== null) return `${column} is neither text nor a list of token ids`;
-    if (fields.messages !== undefined) return "messages need --prompt chat";
+    if (column === "text" && isThere(fields.messages)) return "messages need --prompt chat";
     return `no ${column === "text" ? "text or token_ids" : `column ${column}`}`;
   }
 
@@ -168,15 +174,14 @@ export class RecordReader {
 
   /** The messages of the column, or of `messages`; a plain text is one message of the user. */
   #chatPart(fields: Fields): readonly Part[] | string {
-    const { column } = this.rules;
-    const named = fieldAt(fields, column);
-    const value = column === "text" ? (listFrom(fields.messages) ?? named) : (named ?? undefined);
-    if (value === undefined || value === null)
-      return `no ${column === "text" ? "messages" : `column ${column}`}`;
-    if (!Array.isArray(value) && typeof value !== "string") return `${column} is neither messages nor text`;
+    const column = this.rules.column === "text" && isThere(fields.messages) ? "messages" : this.rules.column;
+    const value = fieldAt(fields, column);
+    if (!isThere(value)) return column === "text" ? "no messages or text" : `no column ${column}`;
     const list = listFrom(value);
-    const isList = Array.isArray(value) || list?.every(isFields) === true;
-    const messages = isList ? list : [{ role: "user", content: value }];
+    const isDialogue = Array.isArray(value) || list?.every(isFields) === true;
+    if (!isDialogue && (typeof value !== "string" || column === "messages"))
+      return `${column} ${column === "messages" ? "are no list" : "is neither messages nor text"}`;
+    const messages = isDialogue ? list : [{ role: "user", content: value }];
     const chat = this.#template?.render(messages, listFrom(fields.tools));
     if (!chat) throw new SluiceError("bug", "no chat template");
     if ("reason" in chat) return chat.reason;
@@ -240,13 +245,8 @@ interface Part {
   readonly info?: Fields;
 }
 
-function needTemplate(tokenizer: Tokenizer | null): ChatTemplate {
-  const template = tokenizer?.chatTemplate();
-  if (template) return template;
-  throw new SluiceError("config", "--prompt chat needs the model's chat template, and the model has none", {
-    expected: "chat_template.jinja, or chat_template in tokenizer_config.json",
-    fix: "Take the instruct model's folder, or render the dialogues yourself and use --prompt text.",
-  });
+function isThere(value: unknown): boolean {
+  return value !== undefined && value !== null;
 }
 
 /** Whose words each token is: those of the span that it has a character of, however little. */

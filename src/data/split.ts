@@ -3,12 +3,14 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { type FileHandle, open, readFile, rename } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { SluiceError } from "../base/errors.js";
 import { randomNumbers, shuffled } from "../base/random.js";
+import type { DownloadOptions } from "../hub/snapshot.js";
 import { makeFolders } from "../store/file-system.js";
 import { type StreamsFile, streamFileName } from "./dataset.js";
 import { readEveryRecord } from "./every-record.js";
+import { locateDataset } from "./locate-dataset.js";
 
 const FLUSH_BYTES = 1 << 20;
 
@@ -23,6 +25,8 @@ export interface SplitOptions {
   /** Shuffles the records; they are held in memory for it. */
   readonly shuffleSeed: number | undefined;
   readonly signal?: AbortSignal;
+  /** How a dataset of the Hub is brought. */
+  readonly download?: DownloadOptions;
   readonly onProgress?: (records: number) => void;
 }
 
@@ -33,13 +37,19 @@ export interface SplitOptions {
 export async function splitDataset(options: SplitOptions): Promise<StreamsFile> {
   const { folder, signal } = options;
   await refuseTaken(folder);
+  const { name, files } = await locateDataset(options.dataset, options.download);
+  if (files === "streams") {
+    throw new SluiceError("config", `${options.dataset} is a streams folder already`, {
+      fix: "Split the file it was made of.",
+    });
+  }
   await makeFolders(folder);
   const writers = await Promise.all(
     Array.from({ length: options.streams }, (_, s) => StreamWriter.open(join(folder, streamFileName(s)))),
   );
   try {
     let records = 0;
-    for await (const line of readRecords(options)) {
+    for await (const line of readRecords(files, options)) {
       signal?.throwIfAborted();
       await writers[records % writers.length]?.write(line);
       records += 1;
@@ -49,10 +59,9 @@ export async function splitDataset(options: SplitOptions): Promise<StreamsFile> 
     const streams = [];
     for (const [s, writer] of writers.entries())
       streams.push({ file: streamFileName(s), ...(await writer.finish()) });
-    const name = basename(options.dataset).replace(/\.(gz|zst|zstd)$/, "");
     const summary: StreamsFile = {
       format: "sluice-streams-1",
-      dataset: name,
+      dataset: name.replace(/\.(gz|zst|zstd)$/, ""),
       num_streams: options.streams,
       records,
       streams,
@@ -64,9 +73,9 @@ export async function splitDataset(options: SplitOptions): Promise<StreamsFile> 
   }
 }
 
-/** The dataset's records in the order in which they are dealt out. */
-async function* readRecords(options: SplitOptions): AsyncGenerator<Buffer> {
-  const lines = takeFirst(readEveryRecord(options.dataset, options.columns), options.maxSamples);
+/** The records in the order in which they are dealt out. */
+async function* readRecords(files: readonly string[], options: SplitOptions): AsyncGenerator<Buffer> {
+  const lines = takeFirst(readEveryRecord(files, options.columns), options.maxSamples);
   if (options.shuffleSeed === undefined) {
     yield* lines;
     return;

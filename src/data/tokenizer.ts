@@ -1,5 +1,5 @@
-// Text to token ids, by the model's own tokenizer: tokenizer.json of a folder, or what a GGUF file holds. Token ids are those of
-// Hugging Face's `tokenizers`; golden tests hold the library to it.
+// Text to token ids, by the model's own tokenizer: tokenizer.json of a folder, or what a GGUF file holds. Token ids are those of Hugging Face's `tokenizers`; golden
+// tests hold the library to it.
 
 import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
@@ -7,7 +7,6 @@ import { dirname, join } from "node:path";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { isSluiceError, messageOf, SluiceError, systemCode } from "../base/errors.js";
-import { ChatTemplate } from "./chat-template.js";
 import { readGgufTokenizer, readGgufTokens, type TokenizerFiles } from "./gguf-tokenizer.js";
 import { type NormalForm, placeTokens, type TokenPlaces } from "./token-places.js";
 import { spellOut } from "./tokenizer-spelling.js";
@@ -27,12 +26,14 @@ const TOKEN_NAMES = [
   "cls_token",
   "mask_token",
 ] as const;
-const namedTemplates = z.array(z.looseObject({ name: z.string(), template: z.string() }));
 const configSchema = z.looseObject({
   ...Object.fromEntries(TOKEN_NAMES.map((name) => [name, tokenSchema])),
   bos_token: tokenSchema,
   eos_token: tokenSchema,
-  chat_template: z.union([z.string(), namedTemplates]).nullish(),
+  chat_template: z
+    .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
+    .nullish()
+    .catch(null),
 });
 const templateFileSchema = z.looseObject({ chat_template: z.string() });
 
@@ -47,15 +48,17 @@ export interface Tokenizer {
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
-  /** tokenizer.json, tokenizer_config.json and the chat template, as text, for whoever keeps them with the run. */
-  readonly files: TokenizerFiles & { readonly template: string | null };
+  /** The model's own chat template (Jinja): the default one where there are several. */
+  readonly chatTemplate: string | null;
+  /** `bos_token`, `eos_token` and so on, as the template knows them. */
+  readonly namedTokens: Readonly<Record<string, string>>;
+  /** tokenizer.json and tokenizer_config.json, as text, for whoever keeps them with the run. */
+  readonly files: TokenizerFiles;
   /** @throws SluiceError `config` for `always` where the tokenizer names no BOS. */
   encode(text: string, bos: BosRule): number[];
   decode(ids: readonly number[]): string;
   /** Where the tokens of an encoded text lie in it; null where that cannot be told. */
   place(text: string, ids: readonly number[]): TokenPlaces | null;
-  /** The model's chat template; null where it has none. @throws SluiceError `config` where it cannot be read. */
-  chatTemplate(): ChatTemplate | null;
 }
 
 /**
@@ -78,7 +81,7 @@ export async function openTokenizer(model: string): Promise<Tokenizer | null> {
     refuseOtherVocabulary(beside, await readGgufTokens(model), model);
     return beside;
   }
-  return files && parse(files.json, files.config, model);
+  return files && parse(files, null, model);
 }
 
 const vocabularySchema = z.looseObject({
@@ -99,19 +102,23 @@ function refuseOtherVocabulary(beside: Tokenizer, tokens: readonly string[], mod
 }
 
 async function openFolder(folder: string): Promise<Tokenizer | null> {
-  const read = (name: string) => readIfThere(join(folder, name));
-  const json = await read("tokenizer.json");
-  if (json === undefined) return null;
-  const config = (await read("tokenizer_config.json")) ?? "{}";
-  const [jinja, oldest] = [await read("chat_template.jinja"), await read("chat_template.json")];
-  return parse(json, config, folder, jinja, oldest);
+  const json = await readIfThere(join(folder, "tokenizer.json"));
+  if (json === null) return null;
+  const config = (await readIfThere(join(folder, "tokenizer_config.json"))) ?? "{}";
+  const jinja = await readIfThere(join(folder, "chat_template.jinja"));
+  return parse({ json, config }, jinja, folder, await readIfThere(join(folder, "chat_template.json")));
 }
 
-/** @param jinja, oldest chat_template.jinja and chat_template.json: as in transformers, the template's own file goes before the config, the JSON file comes last. */
-function parse(json: string, config: string, where: string, jinja?: string, oldest?: string): Tokenizer {
+/** @param template goes before the config's own, as in transformers. @param oldTemplate the form before both. */
+function parse(
+  files: TokenizerFiles,
+  template: string | null,
+  where: string,
+  oldTemplate: string | null = null,
+): Tokenizer {
   try {
-    const template = jinja ?? templateOf(config) ?? (oldest === undefined ? null : templateIn(oldest));
-    return new ModelTokenizer({ json, config, template });
+    const old = oldTemplate === null ? null : templateFileSchema.parse(JSON.parse(oldTemplate)).chat_template;
+    return new ModelTokenizer(files, template, old);
   } catch (cause) {
     throw new SluiceError("config", `the tokenizer at ${where} cannot be read`, {
       found: messageOf(cause),
@@ -126,22 +133,27 @@ class ModelTokenizer implements Tokenizer {
   readonly specialIds: readonly number[];
   readonly bosId: number | null;
   readonly eosIds: readonly number[];
-  readonly files: Tokenizer["files"];
+  readonly chatTemplate: string | null;
+  readonly namedTokens: Readonly<Record<string, string>>;
+  readonly files: TokenizerFiles;
   readonly #inner: HuggingFaceTokenizer;
-  readonly #names: Readonly<Record<string, string>>;
   readonly #added: ReadonlySet<number>;
   readonly #isByteLevel: boolean;
   readonly #form: NormalForm | null;
 
-  constructor(files: Tokenizer["files"]) {
+  constructor(files: TokenizerFiles, template: string | null, oldTemplate: string | null) {
     const raw: object = JSON.parse(files.json);
     const config: object = JSON.parse(files.config);
     const { added_tokens } = tokenizerSchema.parse(raw);
     const parsed = configSchema.parse(config);
-    const { bos_token, eos_token } = parsed;
+    const { bos_token, eos_token, chat_template } = parsed;
     this.#inner = new HuggingFaceTokenizer(spellOut(raw), config);
     this.files = files;
     this.sha256 = createHash("sha256").update(files.json).update("\0").update(files.config).digest("hex");
+    const named = Array.isArray(chat_template)
+      ? chat_template.find(({ name }) => name === "default")?.template
+      : chat_template;
+    this.chatTemplate = template ?? named ?? oldTemplate;
     this.specialIds = added_tokens
       .filter((t) => t.special)
       .map((t) => t.id)
@@ -150,7 +162,7 @@ class ModelTokenizer implements Tokenizer {
     const eos = this.#idOf(eos_token);
     this.eosIds = eos === null ? [] : [eos];
     const names = TOKEN_NAMES.map((name) => [name, contentOf(tokenSchema.parse(parsed[name]))]);
-    this.#names = Object.fromEntries(names.filter(([, content]) => content !== undefined));
+    this.namedTokens = Object.fromEntries(names.filter(([, content]) => content !== undefined));
     this.#added = new Set(added_tokens.map((t) => t.id));
     const types = typesIn(raw);
     this.#isByteLevel = types.has("ByteLevel");
@@ -179,20 +191,6 @@ class ModelTokenizer implements Tokenizer {
     }
     // Sentencepiece has one sign for a space and for the sign itself.
     return placeTokens(this.#isByteLevel ? text : text.replaceAll(SPACE_SIGN, " "), bytes, this.#form);
-  }
-
-  chatTemplate(): ChatTemplate | null {
-    const { template } = this.files;
-    if (template === null) return null;
-    try {
-      return new ChatTemplate(template, this.#names);
-    } catch (cause) {
-      throw new SluiceError("config", "the model's chat template cannot be read", {
-        found: messageOf(cause),
-        fix: "Check chat_template.jinja, or chat_template in tokenizer_config.json.",
-        cause,
-      });
-    }
   }
 
   #bytesOf(token: string): Uint8Array {
@@ -225,17 +223,6 @@ function contentOf(token: z.infer<typeof tokenSchema>): string | undefined {
   return typeof token === "string" ? token : token?.content;
 }
 
-/** The template in tokenizer_config.json: a text, or a list by name whose `default` is meant. */
-function templateOf(configText: string): string | null {
-  const { chat_template: template } = configSchema.parse(JSON.parse(configText));
-  if (typeof template === "string") return template;
-  return template?.find(({ name }) => name === "default")?.template ?? null;
-}
-
-function templateIn(templateJson: string): string {
-  return templateFileSchema.parse(JSON.parse(templateJson)).chat_template;
-}
-
 /** The `type` of every part of a tokenizer but its model. */
 function typesIn(tokenizer: object): ReadonlySet<string> {
   const types = new Set<string>();
@@ -249,11 +236,11 @@ function typesIn(tokenizer: object): ReadonlySet<string> {
   return types;
 }
 
-async function readIfThere(file: string): Promise<string | undefined> {
+async function readIfThere(file: string): Promise<string | null> {
   try {
     return await readFile(file, "utf8");
   } catch (error) {
-    if (systemCode(error) === "ENOENT") return undefined;
+    if (systemCode(error) === "ENOENT") return null;
     throw error;
   }
 }

@@ -3,6 +3,7 @@
 // ln_final_normalized.
 
 import type { Graph, GraphNode } from "../graph/graph.js";
+import type { RawConfig } from "../model/config.js";
 import { HOOKS, hookName } from "../model/hooks.js";
 import type { Checkpoint } from "../model/model.js";
 import { readParameter } from "./reference.js";
@@ -99,7 +100,7 @@ class Recomputed {
         given[r * outWidth + o] = sum;
       }
     }
-    if (["gemma2", "gemma3", "olmo2"].includes(family))
+    if (["gemma2", "gemma3", "olmo2", "olmo3"].includes(family))
       return this.#rmsNorm(given, this.#block(layer, `post_${norm}_layernorm`), outWidth);
     const multiplier = typeof config.residual_multiplier === "number" ? config.residual_multiplier : 1;
     return given.map((v) => v * multiplier);
@@ -109,7 +110,7 @@ class Recomputed {
     const at = this.#block(layer, `self_attn.${of}_norm`);
     if (!this.#has(`${at}.weight`)) return x;
     const width = x.length / this.#rows;
-    return this.#rmsNorm(x, at, this.#checkpoint.family === "olmo2" ? width : width / heads);
+    return this.#rmsNorm(x, at, this.#checkpoint.family.startsWith("olmo") ? width : width / heads);
   }
 
   finalNorm(normalised: Float32Array): Float32Array {
@@ -125,7 +126,10 @@ class Recomputed {
 
   #rmsNorm(x: Float32Array, at: string, width: number): Float32Array {
     const weight = this.#parameter(`${at}.weight`);
-    const epsilon = Number(this.#checkpoint.config.rms_norm_eps);
+    const { config } = this.#checkpoint;
+    const epsilon = Number(
+      (config.text_config as RawConfig | undefined)?.rms_norm_eps ?? config.rms_norm_eps,
+    );
     const y = new Float32Array(x.length);
     for (let start = 0; start < x.length; start += width) {
       const row = x.subarray(start, start + width);

@@ -1,11 +1,45 @@
 import { describe, expect, it } from "vitest";
 import { encodeBfloat16 } from "../base/float16.js";
 import { buildGraph, openModel } from "../model/model.js";
-import { batchOf, describeEngine, readFixture } from "./engine.suite.js";
+import { batchOf, describeEngine, loadAll, readFixture, relativeError, runTaps } from "./engine.suite.js";
 import { onnxEngine } from "./onnx.js";
+import { referenceEngine } from "./reference.js";
 
 const engine = onnxEngine({ threads: 1 });
 describeEngine(engine);
+
+describe("batches of odd shapes", () => {
+  it.each(["mistral", "gemma2", "gemma2-odd-heads", "gemma3", "phi3", "pythia", "gpt2-inner"])(
+    "give what the reference gives (%s)",
+    async (name) => {
+      const { folder } = readFixture(name);
+      const checkpoint = await openModel(folder);
+      const [fast, slow] = await Promise.all([
+        loadAll(engine, checkpoint),
+        loadAll(referenceEngine(), checkpoint),
+      ]);
+      const samples = (lengths: number[]) =>
+        lengths.map((length, s) => Array.from({ length }, (_, i) => (7 * s + 13 * i + s * i) % 67));
+      // One token alone and among others; lengths at the edge of the windows (4, 5 and 6); padding longer than any sample.
+      const shapes: [number[], number][] = [
+        [[1], 0],
+        [[1, 1, 1], 0],
+        [[1], 9],
+        [[4, 5], 0],
+        [[3, 4, 5, 6, 7], 11],
+        [[2, 40, 1], 0],
+      ];
+      for (const [lengths, padTo] of shapes) {
+        const batch = batchOf(samples(lengths), padTo);
+        const [found, expected] = [await runTaps(fast, batch), await runTaps(slow, batch)];
+        for (const [hook, values] of expected)
+          expect(relativeError(found.get(hook), values), `${lengths} ${hook}`).toBeLessThan(1e-5);
+      }
+      await fast.close();
+      await slow.close();
+    },
+  );
+});
 
 describe("bfloat16 taps", () => {
   it("are the float32 values rounded to nearest, ties to even", async () => {

@@ -102,6 +102,8 @@ describe("planted bugs are seen against PyTorch's numbers", () => {
     ["a missing q-k norm", "olmo2", dropNorm("k_norm")],
     ["a q-k norm over all heads at once", "qwen3", normaliseWhole],
     ["YaRN without its factor", "mistral-yarn", dropAmplitude],
+    ["YaRN without its factor, in one kind of layer", "olmo3", dropAmplitude],
+    ["norm weights without their 1", "gemma", dropOffset],
     ["heads that are turned as a whole", "pythia", turnWholeHeads],
     ["heads that are turned as a whole", "phi3", turnWholeHeads],
     ["q, k and v cut as thirds and not head by head", "pythia", cutWhole],
@@ -112,6 +114,10 @@ describe("planted bugs are seen against PyTorch's numbers", () => {
     expect(error).toBeGreaterThan(BOUND);
   });
 
+  const OLMO3_YARN = {
+    ...{ rope_type: "yarn", rope_theta: 500_000, factor: 8 },
+    ...{ attention_factor: 1.3, original_max_position_embeddings: 64 },
+  };
   const localBase = (theta: number) => ({
     rope_parameters: {
       full_attention: { rope_type: "linear", rope_theta: 10_000, factor: 8 },
@@ -128,6 +134,7 @@ describe("planted bugs are seen against PyTorch's numbers", () => {
     ["the rope base of one kind of layer, by its older name", "gemma3-old", { rope_local_base_freq: 110 }],
     ["missing rope scaling: llama3", "llama3-scaled", { rope_parameters: { rope_theta: 10_000 } }],
     ["missing rope scaling: yarn", "mistral-yarn", { rope_scaling: null }],
+    ["rope scaling in every layer", "olmo3", { rope_parameters: OLMO3_YARN }],
     ["missing rope scaling: linear", "qwen3", { rope_parameters: { rope_theta: 10_000 } }],
     ["missing rope scaling: linear, older spelling", "gemma3-old", { rope_scaling: null }],
     ["a missing bias", "llama-head-dim", { attention_bias: false }],

@@ -68,6 +68,14 @@ export class ConfigReader {
     );
   }
 
+  /** A config inside the config, to be read and refused as this one is. */
+  nested(field: string): ConfigReader {
+    const value = this.raw(field);
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    if (!isObject) throw this.refuse(field, "an object");
+    return new ConfigReader(value as RawConfig, `${this.#where}: ${field}`);
+  }
+
   /** The field as it is. */
   raw(field: string): unknown {
     this.#used.add(field);

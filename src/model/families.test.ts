@@ -77,7 +77,14 @@ describe("a config that says what is not computed", () => {
     ["gpt2", { scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx/],
     ["llama3-scaled", { architectures: ["MixtralForCausalLM"] }, /MixtralForCausalLM.*Mixtures of experts/],
     ["llama3-scaled", { architectures: ["Qwen2MoeForCausalLM"] }, /Mixtures of experts/],
-    ["gemma3", { architectures: ["Gemma3ForConditionalGeneration"] }, /images and text/],
+    ["llama3-scaled", { architectures: ["Qwen2VLForConditionalGeneration"] }, /images and text/],
+    ["gemma3-with-images", { text_config: 3 }, /text_config.*an object/],
+    [
+      "gemma3-with-images",
+      { text_config: { attn_logit_softcapping: 5 } },
+      /text_config: the field attn_logit_softcapping/,
+    ],
+    ["gemma3-with-images", { use_bidirectional_attention: true }, /use_bidirectional_attention is not known/],
     [
       "llama3-scaled",
       { architectures: ["FalconForCausalLM"] },

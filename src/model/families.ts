@@ -2,14 +2,16 @@
 
 import { SluiceError } from "../base/errors.js";
 import type { Family } from "./family.js";
+import { gemma } from "./gemma.js";
 import { gemma2 } from "./gemma2.js";
-import { gemma3 } from "./gemma3.js";
+import { gemma3, gemma3WithImages } from "./gemma3.js";
 import { gptNeox } from "./gpt-neox.js";
 import { gpt2 } from "./gpt2.js";
 import { granite } from "./granite.js";
 import { llama } from "./llama.js";
 import { mistral } from "./mistral.js";
 import { olmo2 } from "./olmo2.js";
+import { olmo3 } from "./olmo3.js";
 import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
@@ -20,10 +22,13 @@ export const FAMILIES: readonly Family[] = [
   mistral,
   qwen2,
   qwen3,
+  gemma,
   gemma2,
   gemma3,
+  gemma3WithImages,
   phi3,
   olmo2,
+  olmo3,
   granite,
   gptNeox,
   gpt2,

@@ -1,5 +1,6 @@
 // Gemma 3 (Gemma Team 2025), the text model: Gemma 2's blocks with a q-k norm in place of the soft cap, five layers with a
-// window to one without, and rotary positions of another base in each kind. transformers: models/gemma3/modeling_gemma3.py
+// window to one without, and rotary positions of another base in each kind. The larger ones come inside models of images and
+// text. transformers: models/gemma3/modeling_gemma3.py
 
 import { rmsNorm } from "./decoder.js";
 import type { Family } from "./family.js";
@@ -66,3 +67,29 @@ export const gemma3: Family = {
     });
   },
 };
+
+/** The text model inside a checkpoint of images and text. */
+export const gemma3WithImages: Family = {
+  name: "gemma3",
+  architectures: ["Gemma3ForConditionalGeneration"],
+  read(config) {
+    for (const field of IMAGE_FIELDS) config.raw(field);
+    const text = config.nested("text_config");
+    const shape = gemma3.read(text);
+    text.refuseTheRest();
+    const modules = Object.entries(shape.modules).map(([path, hook]) => [
+      path.replace(/^model\./, "model.language_model."),
+      hook,
+    ]);
+    return { ...shape, modules: Object.fromEntries(modules) };
+  },
+};
+
+/** Of no effect on text. */
+const IMAGE_FIELDS = [
+  "vision_config",
+  "mm_tokens_per_image",
+  "boi_token_index",
+  "eoi_token_index",
+  "image_token_index",
+] as const;

@@ -8,6 +8,7 @@ import { type DownloadOptions, downloadSnapshot, openHubFile } from "../hub/snap
 
 /** Files that are read where they are there. Weights and config.json are asked for besides. */
 const SMALL_FILES = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+const ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"];
 const INDEX = "model.safetensors.index.json";
 
 /**
@@ -16,11 +17,7 @@ const INDEX = "model.safetensors.index.json";
  * @throws SluiceError `config` where there is no such model, or it has no safetensors; `store` where the Hub cannot be reached.
  */
 export async function locateModel(model: string, options: DownloadOptions = {}): Promise<string> {
-  const isHere = await stat(model).then(
-    () => true,
-    () => false,
-  );
-  const id = isHere ? null : parseHubId(model, "model");
+  const id = await hubIdOf(model);
   if (!id) return model;
   if (id.path === null)
     return (await downloadSnapshot(id.repo, (paths) => chooseModelFiles(id.repo, paths), options)).folder;
@@ -28,6 +25,29 @@ export async function locateModel(model: string, options: DownloadOptions = {}):
   throw new SluiceError("config", `there is no model at ${model}`, {
     expected: "a folder, a .gguf file, or a Hub id (org/name, org/name@revision, org/name/file.gguf)",
   });
+}
+
+/** The local folder of an adapter: what exists as a path, or a Hub id. @throws SluiceError as {@link locateModel} does. */
+export async function locateAdapter(adapter: string, options: DownloadOptions = {}): Promise<string> {
+  const id = await hubIdOf(adapter);
+  if (!id || id.path !== null) return adapter;
+  const choose = (paths: readonly string[]) => {
+    const lacking = ADAPTER_FILES.filter((path) => !paths.includes(path));
+    if (lacking.length === 0) return ADAPTER_FILES;
+    throw new SluiceError("config", `${describeRepo(id.repo)} is no adapter`, {
+      expected: lacking.join(" and "),
+    });
+  };
+  return (await downloadSnapshot(id.repo, choose, options)).folder;
+}
+
+/** What exists as a path is one, whatever it looks like. */
+async function hubIdOf(text: string): Promise<ReturnType<typeof parseHubId>> {
+  const isHere = await stat(text).then(
+    () => true,
+    () => false,
+  );
+  return isHere ? null : parseHubId(text, "model");
 }
 
 /** The files of a repository that a model needs: config, tokenizer, and the safetensors that transformers would take. */

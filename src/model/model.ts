@@ -3,10 +3,11 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { SluiceError } from "../base/errors.js";
+import { isSluiceError, SluiceError } from "../base/errors.js";
 import { type BuilderOptions, GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/graph.js";
 import { commitOfSnapshot } from "../hub/repo.js";
+import { type Adapter, applyAdapter } from "./adapter.js";
 import { ConfigReader, type RawConfig } from "./config.js";
 import { findFamily } from "./families.js";
 import type { ModelShape } from "./family.js";
@@ -26,13 +27,16 @@ export interface Checkpoint {
   readonly config: RawConfig;
   readonly shape: ModelShape;
   readonly weights: WeightFiles;
+  /** The adapter that is merged into the weights. */
+  readonly adapter: Adapter | null;
 }
 
 /**
  * Opens the checkpoint of a Hugging Face folder or a GGUF file.
+ * @param adapterFolder a LoRA adapter to be merged into it.
  * @throws SluiceError `config` where there is no model, its architecture or a field of its config is not supported, or a file is truncated.
  */
-export async function openModel(path: string): Promise<Checkpoint> {
+export async function openModel(path: string, adapterFolder: string | null = null): Promise<Checkpoint> {
   const isFile = await stat(path).then(
     (facts) => facts.isFile(),
     () => false,
@@ -44,14 +48,11 @@ export async function openModel(path: string): Promise<Checkpoint> {
   reader.refuseTheRest();
   if (shape.layers > MAX_LAYERS)
     throw new SluiceError("config", `${where}: no model has so many layers`, { found: shape.layers });
-  return {
-    path,
-    revision: commitOfSnapshot(path),
-    family: family.name,
-    config,
-    shape,
-    weights: await openWeights(),
-  };
+  const base = await openWeights();
+  const { adapter, weights } =
+    adapterFolder === null ? { adapter: null, weights: base } : await applyAdapter(base, adapterFolder);
+  const revision = commitOfSnapshot(path);
+  return { path, revision, family: family.name, config, shape, weights, adapter };
 }
 
 /** A config, where it was read, and the weights for when it has been checked. */
@@ -62,7 +63,14 @@ interface Opened {
 }
 
 async function openGgufFile(path: string): Promise<Opened> {
-  const { config, weights } = await openGguf(path);
+  const { config, weights } = await openGguf(path).catch((error: unknown) => {
+    if (/\.gguf$/i.test(path) || !isSluiceError(error, "config")) throw error;
+    throw new SluiceError("config", `${path} is a file, and no GGUF file`, {
+      expected: "a folder with config.json and *.safetensors, or a .gguf file",
+      fix: "Give --model the folder that it lies in.",
+      cause: error,
+    });
+  });
   return { config, where: path, openWeights: async () => weights };
 }
 

@@ -73,6 +73,7 @@ export function readRope(config: ConfigReader, headWidth: number, defaults: Rope
   const p = parseParameters(config, newer ?? (takesOldScaling ? older : null) ?? {});
   // A base or share among the parameters wins over the field beside them.
   const base = p.rope_theta ?? optionalNumber(config, baseField) ?? defaults.base ?? 10_000;
+  if (!(base > 0 && Number.isFinite(base))) throw config.refuse(baseField, "a positive number");
   const share = p.partial_rotary_factor ?? optionalNumber(config, shareField) ?? defaults.share ?? 1;
   const rotary = Math.floor(headWidth * share);
   if (rotary % 2 !== 0 || rotary < 2 || rotary > headWidth)

@@ -11,7 +11,14 @@ import type { Weights, WeightTensor } from "../graph/weights.js";
 
 const FLOATS: readonly string[] = ["float32", "bfloat16", "float16"];
 /** What `save_pretrained` puts before the names of a base model's tensors. */
-const PREFIXES = ["", "model.", "transformer.", "gpt_neox."] as const;
+const PREFIXES = [
+  "",
+  "model.",
+  "transformer.",
+  "gpt_neox.",
+  "language_model.model.",
+  "model.language_model.",
+] as const;
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
 /** The tensors of a folder's checkpoint, and the files they lie in. */
@@ -25,7 +32,11 @@ export interface WeightFiles extends Weights {
  * @throws SluiceError `config` where there is none, a part is missing, or a file is truncated or malformed.
  */
 export async function openSafetensors(folder: string): Promise<WeightFiles> {
-  const names = await listParts(folder);
+  return openSafetensorsFiles(folder, await listParts(folder));
+}
+
+/** The tensors of the named files of a folder. @throws SluiceError `config` as {@link openSafetensors} does. */
+export async function openSafetensorsFiles(folder: string, names: readonly string[]): Promise<WeightFiles> {
   const tensors = new Map<string, WeightTensor>();
   const files: string[] = [];
   for (const name of names) {
@@ -101,7 +112,7 @@ async function resolveFile(folder: string, name: string): Promise<string> {
     if (systemCode(cause) !== "ENOENT") throw cause;
     throw new SluiceError("config", `the checkpoint at ${folder} lacks ${name}`, {
       expected: "*.safetensors as the model's page lists them",
-      fix: "Download it (pytorch_model.bin and .gguf are not read by this version).",
+      fix: "Download it (files of pickled tensors, *.bin, are not read).",
       cause,
     });
   }

@@ -3,6 +3,7 @@
 
 import { isSluiceError } from "../base/errors.js";
 import { openDataset } from "../data/dataset.js";
+import { usedColumns } from "../data/records.js";
 import { scanDataset } from "../data/scan.js";
 import { decodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
 import { type Unit, unitName } from "../plan/unit.js";
@@ -36,8 +37,11 @@ export interface CompareOptions {
  */
 export async function compareDataset(path: string, options: CompareOptions): Promise<DatasetDifference[]> {
   const { run, log, signal, onProgress } = options;
-  const { dataset: wanted, samples_per_shard: perShard } = run.identity;
-  const dataset = await openDataset(path);
+  const { dataset: wanted, samples_per_shard: perShard, prompt } = run.identity;
+  const dataset = await openDataset(
+    path,
+    usedColumns({ prompt: prompt.kind, column: prompt.column, keepColumns: prompt.keep_columns }),
+  );
   if (dataset.streams.length !== wanted.streams.length) {
     const reason = `it has ${dataset.streams.length} streams, the run ${wanted.streams.length}`;
     return [{ unit: null, records: null, stream: null, reason }];

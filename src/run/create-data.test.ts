@@ -11,6 +11,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { hashFile } from "../shard/hash.js";
 import { pickleFormat } from "../shard/pkl-gz.js";
 import { MemoryStore } from "../store/memory.js";
+import type { Commit } from "./commit.js";
 import { createData, type FinishedData } from "./create-data.js";
 
 const UNIT = { stream: 0, index: 0, from: 0, to: 8 };
@@ -77,4 +78,16 @@ it("never believes a comment", async () => {
   expect(await createOver(otherGzip(content, COMMENT).subarray(0, -9)), "a torn end").toBe(alternative);
   expect(await createOver(otherGzip(content, COMMENT.replace("ab", "cd"))), "another run").toBe(alternative);
   expect(await createOver(Buffer.from("no gzip")), "something else").toBe(alternative);
+});
+
+it("data that is made again takes the place of what was committed, and of nothing else", async () => {
+  const store = new MemoryStore();
+  const committed = { stream: 0, data: "shard_0001.pkl.gz", sha256: data.hash.sha256 } as Commit;
+  expect(await createData(store, UNIT, data, committed)).toMatchObject({ name: "shard_0001.pkl.gz" });
+  expect(await createData(store, UNIT, data, committed)).toMatchObject({ name: "shard_0001.pkl.gz" });
+  const taken = new MemoryStore();
+  await taken.create(USUAL, otherGzip(Buffer.from("rows of another machine"), COMMENT));
+  await expect(createData(taken, UNIT, data, committed)).rejects.toThrow("holds other bytes than its commit");
+  const others = { ...committed, sha256: "0".repeat(64) };
+  await expect(createData(store, UNIT, data, others)).rejects.toThrow("this machine makes other bytes");
 });

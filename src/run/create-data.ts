@@ -68,8 +68,12 @@ export async function createData(
         },
       );
     }
-    await createSame(store, name, data);
-    return { name: name.slice(folder.length), hash };
+    if (await createSame(store, name, data)) return { name: name.slice(folder.length), hash };
+    throw new SluiceError("data", `${store.uri}/${name} holds other bytes than its commit says`, {
+      expected: `SHA-256 ${hash.sha256.slice(0, 16)} as committed`,
+      fix: "Restore it from a copy, or remove it: extract makes it again.",
+      values: { name },
+    });
   }
   const shard = base.slice(folder.length);
   const alternative = `alt/${shard}-${hash.sha256.slice(0, 8)}${extension}`;

@@ -41,16 +41,14 @@ export class DerivedFiles {
   }
 
   /**
-   * Completes the files of a complete run: every stream's that are missing, the own ones, and then the index.
+   * Completes the files of a complete run: every stream's that are missing or of an earlier moment, the own ones, and then the index.
    * @param hasCommitted whether this worker made any commit: an index that is there may then be older than it.
    */
   async complete(streams: Iterable<number>, hasCommitted: boolean): Promise<void> {
     const { store, run, log } = this.#o;
     const due = new Set(streams);
-    for (const stream of run.identity.dataset.streams.keys()) {
-      const names = [`tpu_${stream}/metadata.json`, `checkpoints/checkpoint_worker_${stream}.json`];
-      for (const name of names) if ((await store.head(name)) === null) due.add(stream);
-    }
+    for (const stream of run.identity.dataset.streams.keys())
+      if (!(await this.#isDescribed(stream))) due.add(stream);
     await this.write("complete", due);
     if (!hasCommitted && (await store.head("index.json")) !== null) return;
     const summaries = await log.summarise();
@@ -61,6 +59,18 @@ export class DerivedFiles {
       break;
     }
     await writeIndex(store, run, summaries, tensors);
+  }
+
+  /**
+   * Whether a stream's files are there, and say that it is complete: a worker that was killed, or woke up late, may have left
+   * those of an earlier moment. The checkpoint is written last.
+   */
+  async #isDescribed(stream: number): Promise<boolean> {
+    const { store } = this.#o;
+    if ((await store.head(`tpu_${stream}/metadata.json`)) === null) return false;
+    const name = `checkpoints/checkpoint_worker_${stream}.json`;
+    const bytes = (await store.head(name)) === null ? new Uint8Array() : await store.read(name);
+    return /"status": "complete"/.test(Buffer.from(bytes).toString());
   }
 
   async #writeDue(status: CheckpointContext["status"], signal?: AbortSignal): Promise<void> {

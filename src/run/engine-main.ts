@@ -44,7 +44,7 @@ async function answer(message: EngineRequest): Promise<EngineReply> {
 }
 
 async function load(request: LoadRequest): Promise<LoadedModel> {
-  const checkpoint = await openModel(request.model);
+  const checkpoint = await openModel(request.model, request.adapter);
   const graph = buildGraph(checkpoint, {
     taps: request.taps,
     selection: request.selection,

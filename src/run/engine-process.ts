@@ -6,7 +6,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { dirname } from "node:path";
 import { entryPoint } from "../base/entry.js";
 import { type PlainError, reviveError } from "../base/error-transfer.js";
-import { isSluiceError, SluiceError } from "../base/errors.js";
+import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import type { Execution } from "../engine/engine.js";
 import { explainDiskError } from "../store/disk-errors.js";
 import type { UnitJob, UnitResult } from "./compute-unit.js";
@@ -17,6 +17,8 @@ export interface LoadRequest {
   readonly threads: number;
   /** The checkpoint's folder, or its GGUF file. */
   readonly model: string;
+  /** The folder of an adapter to be merged into it. */
+  readonly adapter: string | null;
   /** Hook names, in the order of the shard's tensors. */
   readonly taps: readonly string[];
   readonly selection: "rows" | "mean" | "max";
@@ -119,7 +121,13 @@ export class EngineProcess implements UnitRunner {
     });
     child.on("error", (error) => this.#take()?.reject(new EngineFailure(error.message, { cause: error })));
     child.on("close", (code, signal) => this.#noteDeath(child, code, signal));
-    const reply = await this.#ask({ type: "load", request: this.#request });
+    const reply = await this.#ask({ type: "load", request: this.#request }).catch((error: unknown) => {
+      // No unit's fault: nothing has been computed yet.
+      throw new SluiceError("config", `the engine cannot load the model: ${messageOf(error)}`, {
+        fix: "See whether this machine has the memory for it, and whether the engine runs here at all.",
+        cause: error,
+      });
+    });
     this.#loadSeconds = (performance.now() - started) / 1000;
     if (reply.type === "loaded") return reply.execution;
     await this.stop();

@@ -15,22 +15,36 @@ import type { Store } from "../store/store.js";
 import type { RunFile } from "./identity.js";
 import type { RunPlan } from "./run-plan.js";
 
+/** Records looked at, where they only say the run's size and do not decide the samples per shard. */
+const SAMPLED_FOR_SIZE = 200;
+/** Of long records fewer are looked at, evenly: tokenizing them all would take half a minute. */
+const SAMPLED_BYTES = 2_000_000;
+const SAMPLED_AT_LEAST = 100;
 /** Variants of one task are much alike: so many are looked at, and stand for the rest. */
 const SAMPLED_VARIANTS = 4;
 /** What deflate leaves of a pickle of Gaussian values (bfloat16 lies there as float32, half of whose bytes are 0). Real ones compress better: the estimate is on the safe side. */
 const COMPRESSED = { float32: 0.93, float16: 0.93, bfloat16: 0.52 } as const;
 
-/** Sizes of records that stand for all of the dataset's, as they would be computed and stored. */
+/**
+ * Sizes of records that stand for all of the dataset's, as they would be computed and stored.
+ * @param records evenly spaced. @param warn called where none of them gives a sample: most often a wrong --column.
+ */
 export async function measureRecords(
   plan: RunPlan,
   records: readonly SampledRecord[],
+  warn: (message: string) => void,
+  signal?: AbortSignal,
 ): Promise<RecordSize[]> {
   const variants = Math.min(plan.rules.augment, SAMPLED_VARIANTS);
   const scale = plan.rules.augment / variants;
   const reader = new RecordReader({ ...plan.rules, augment: variants }, plan.tokenizer);
+  const most = plan.options.samplesPerShard === undefined ? records.length : SAMPLED_FOR_SIZE;
   const sizes: RecordSize[] = [];
-  for (const [record, { raw, weight, bytes }] of records.entries()) {
-    const { samples } = sampleUnit(reader, [{ record, raw }]);
+  let reason: string | undefined;
+  for (const [record, { raw, weight, bytes }] of thinOut(records, most).entries()) {
+    signal?.throwIfAborted();
+    const { samples, skipped, leftOut } = sampleUnit(reader, [{ record, raw }]);
+    reason ??= (skipped[0] ?? leftOut[0])?.reason;
     const total = (value: (sample: (typeof samples)[number]) => number) =>
       scale * samples.reduce((sum, sample) => sum + value(sample), 0);
     sizes.push({
@@ -44,7 +58,17 @@ export async function measureRecords(
     });
     await nextTurn();
   }
+  if (sizes.length > 0 && sizes.every(({ samples }) => samples === 0))
+    warn(`none of the records looked at gives a sample (${reason}); check --column and --prompt`);
   return sizes;
+}
+
+/** Every k-th record, so that there are about `most` of them and not too many bytes. */
+function thinOut(records: readonly SampledRecord[], most: number): readonly SampledRecord[] {
+  const total = records.reduce((sum, { bytes }) => sum + bytes, 0);
+  const byBytes = Math.min(Math.ceil(total / SAMPLED_BYTES), Math.floor(records.length / SAMPLED_AT_LEAST));
+  const step = Math.max(1, byBytes, Math.floor(records.length / most));
+  return records.filter((_, i) => i % step === 0);
 }
 
 /** What of a plan decides the run's size. */
@@ -105,7 +129,8 @@ export function compareSpace(
   anyway: boolean,
 ): string {
   const bytes = remainingBytes(expected, committed, units);
-  const shards = `${formatBytes(bytes)} in ${units - committed} shards`;
+  const left = units - committed;
+  const shards = `${formatBytes(bytes)} in ${left} shard${left === 1 ? "" : "s"}`;
   if (free === null) return `about ${shards} to come`;
   if (bytes > free && !anyway) {
     throw new SluiceError("store", `the run does not fit the disk of ${where}`, {

@@ -5,6 +5,8 @@ import type { FloatDType } from "../base/dtype.js";
 /** The options of `sluice extract`. Undefined means "not given". */
 export interface ExtractOptions {
   readonly model: string;
+  /** A LoRA adapter to be merged into the model. */
+  readonly adapter: string | undefined;
   readonly dataset: string;
   readonly output: string;
   /** The run whose samples, rows and positions this one is to have. */

@@ -146,6 +146,7 @@ class Extraction {
       hasher: this.#hasher,
       signal: stopping,
       onNote: (message) => this.#reporter.note(message),
+      onWarning: (message) => this.#reporter.warn(message),
       onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
@@ -155,7 +156,7 @@ class Extraction {
     await log.refresh();
     this.#refuseForeign(log, store);
     const units = log.unitCounts.reduce((sum, count) => sum + count, 0);
-    await this.#checkSpace(store, opened, { committed: log.committed, units });
+    await this.#checkStart(store, opened, { committed: log.committed, units });
     const runner = new EngineProcess(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
     if (log.committed < units) runner.start().catch(() => {});
@@ -226,6 +227,7 @@ class Extraction {
         await this.#refuseMissing(log);
         await derived.complete(progress.takeStreams(), progress.shards > 0);
       } else {
+        await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
         await derived.write(outcome, progress.takeStreams());
       }
       return {
@@ -255,7 +257,12 @@ class Extraction {
     });
   }
 
-  async #checkSpace(store: Store, { run }: OpenedRun, done: Done): Promise<void> {
+  async #checkStart(store: Store, { run, tables }: OpenedRun, done: Done): Promise<void> {
+    const { workerId, steal } = this.#options;
+    if (!steal && workerId >= tables.length)
+      this.#reporter.warn(
+        `the dataset has no stream ${workerId} (0 to ${tables.length - 1}): with --no-steal nothing is left to do`,
+      );
     const expected = expectedOf(run);
     if (expected && done.committed < done.units)
       this.#reporter.note(await checkSpace(store, expected, done, this.#options.yes));
@@ -273,6 +280,15 @@ class Extraction {
   /** The last look before a run is called complete. */
   async #refuseMissing(log: CommitLog): Promise<void> {
     await log.refresh();
+    const lost = await log.findLostCommits();
+    if (lost.length > 0)
+      throw new SluiceError(
+        "data",
+        `the commits of ${lost.length} units went missing while this worker ran`,
+        {
+          fix: "Run extract again.",
+        },
+      );
     const missing = await log.findMissingData();
     if (missing.length === 0) return;
     throw new SluiceError("data", `the data of ${missing.length} shards went missing while this worker ran`, {

@@ -17,6 +17,8 @@ export const identitySchema = z.object({
     /** The checkpoint's config.json as read. */
     config: z.record(z.string(), z.unknown()),
     weights_sha256: hash,
+    /** The LoRA adapter that is merged into the weights: its numbers, not where it lay. */
+    adapter: z.object({ config: z.record(z.string(), z.unknown()), weights_sha256: hash }).optional(),
   }),
   tokenizer: z.object({
     /** Null where every record brings its token ids. */
@@ -104,11 +106,11 @@ export function decodeRunFile(bytes: Uint8Array, where: string): RunFile {
   }
   const parsed = runFileSchema.safeParse(value);
   if (!parsed.success) {
-    throw new SluiceError(
-      "data",
-      `${where}/run.json is not a run of this version: ${z.prettifyError(parsed.error)}`,
-      { fix },
-    );
+    const first = parsed.error.issues.slice(0, 2).map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+    throw new SluiceError("data", `${where}/run.json is not of this version, or is damaged`, {
+      found: first.join("; "),
+      fix: "Use the version that made the run (record.sluice in run.json), or restore run.json from a copy.",
+    });
   }
   const expected = runId(parsed.data.identity);
   if (parsed.data.run !== expected) {

@@ -157,9 +157,12 @@ export class Leases {
       const body = Buffer.from(
         JSON.stringify({ worker: this.#options.worker, cause, at: new Date().toISOString() }),
       );
-      const created = await this.#store.create(`leases/${what}.failed.${n}`, body);
+      const name = `leases/${what}.failed.${n}`;
+      const created = await this.#store.create(name, body);
       this.#failures.set(what, n);
       if (created !== "exists") return n;
+      const there = await this.#store.read(name).catch(() => null);
+      if (there && body.equals(there)) return n; // Ours: the reply was lost.
     }
   }
 

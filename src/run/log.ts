@@ -30,6 +30,8 @@ export class CommitLog {
   readonly #runFileSha256: string;
   /** 1 where a unit's commit has been seen, by stream and unit. */
   readonly #seen: readonly Uint8Array[];
+  /** 1 where the last listing had the unit's commit. */
+  #listed: readonly Uint8Array[] = [];
   readonly #foreign = new Set<string>();
   readonly #summaries: Summaries;
   #committed = 0;
@@ -76,12 +78,15 @@ export class CommitLog {
   /** Lists the run's folders: what has been committed by anybody since. */
   async refresh(): Promise<void> {
     const sizes = new Map<string, number>();
+    const listed = this.#seen.map((units) => new Uint8Array(units.length));
     for await (const { name, size } of this.#store.list("tpu_")) {
       const match = COMMIT_NAME.exec(name);
       if (!match) sizes.set(name, size);
       else if (!this.#note(Number(match[1]), Number(match[2]) - 1, name)) this.#foreign.add(name);
+      else listed[Number(match[1])]?.fill(1, Number(match[2]) - 1, Number(match[2]));
     }
     this.#sizes = sizes;
+    this.#listed = listed;
   }
 
   /** True where a commit of the unit has been seen; false says nothing for certain. */
@@ -168,6 +173,16 @@ export class CommitLog {
       }
     }
     return missing;
+  }
+
+  /** Units whose commit has been seen, and is there no more: neither in the last listing nor by its own name. */
+  async findLostCommits(): Promise<Unit[]> {
+    const lost: Unit[] = [];
+    for (const unit of this.#seenUnits()) {
+      const isListed = this.#listed[unit.stream]?.[unit.index] === 1;
+      if (!isListed && (await this.#store.head(commitName(unit))) === null) lost.push(unit);
+    }
+    return lost;
   }
 
   /** Bytes of a data object by the last listing. */

@@ -3,7 +3,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { SluiceError } from "../base/errors.js";
+import { VERSION } from "../base/version.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
+import type { Dataset } from "../data/dataset.js";
 import { sampleDataset, scanDataset } from "../data/scan.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
 import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
@@ -47,6 +49,8 @@ export interface OpenRunParts {
   readonly signal: AbortSignal;
   /** Gets something worth a line. */
   readonly onNote: (message: string) => void;
+  /** Gets something that looks wrong. */
+  readonly onWarning: (message: string) => void;
   /** Gets how far a pass over many bytes is; at its end, all of them. */
   readonly onReading: (what: string, bytes: number, total: number) => void;
 }
@@ -75,8 +79,9 @@ export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
 }
 
 async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, plan, hasher, signal, onNote, onReading } = parts;
+  const { store, plan, hasher, signal, onNote, onWarning, onReading } = parts;
   const { options, dataset } = plan;
+  refuseShortStreams(dataset);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal, (bytes, total) =>
     onReading("hashing the weights", bytes, total),
   );
@@ -84,12 +89,13 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   onNote("looking at the dataset");
   const looked = await sampleDataset(dataset, SAMPLED_RECORDS, signal);
   await refuseMissingColumns(dataset, looked, plan.rules);
-  const sizes = await measureRecords(plan, looked);
-  const perShard = choosePerShard(parts, sizes);
+  const sizes = await measureRecords(plan, looked, onWarning, signal);
+  const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
+  const guessed = guessRecords(sizes, datasetBytes, options.maxSamples);
+  const perShard = choosePerShard(parts, sizes, guessed);
   const expect = (records: number) =>
     estimateRun(sizes, shapeOf(plan, perShard), records, dataset.streams.length);
-  const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
-  const guess = expect(guessRecords(sizes, datasetBytes, options.maxSamples));
+  const guess = expect(guessed);
   await checkSpace(store, guess, { committed: 0, units: guess.shards }, options.yes);
   const tables = await readDataset(parts, "reading the dataset once", perShard);
   const records = tables.reduce((sum, table) => sum + table.records, 0);
@@ -107,12 +113,25 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   const record = {
     created: new Date().toISOString(),
     model: plan.checkpoint.family,
+    sluice: VERSION,
     node: process.version,
     expected: { ...expect(records), shards: tables.reduce((sum, table) => sum + table.units.length, 0) },
   };
   const created = await store.create("run.json", encodeRunFile(identity, record));
   const opened = await joinRun(parts, tables);
   return { ...opened, isNew: created !== "exists" };
+}
+
+/** A streams folder that was copied in part would be taken for the whole dataset. Once there is a run, its units tell. */
+function refuseShortStreams({ resized = [] }: Dataset): void {
+  const [first] = resized;
+  if (!first) return;
+  throw new SluiceError("config", `${first.file.path} is not what sluice streams wrote`, {
+    found: `${first.file.bytes} bytes`,
+    expected: `the ${first.expected} bytes of streams.json`,
+    fix: "Copy the folder again, or make it again with sluice streams.",
+    values: { files: resized.map(({ file }) => file.path) },
+  });
 }
 
 async function joinRun(parts: OpenRunParts, scanned?: readonly UnitTable[]): Promise<OpenedRun> {
@@ -254,7 +273,11 @@ function withDataset<T extends Pick<Identity, "dataset">>(identity: T, tables: r
 }
 
 /** Samples per shard, so that a shard is about as large as was asked for. */
-function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSize[]): number {
+function choosePerShard(
+  { plan, onNote }: OpenRunParts,
+  sizes: readonly RecordSize[],
+  records: number,
+): number {
   if (plan.options.samplesPerShard !== undefined) return plan.options.samplesPerShard;
   const shape = shapeOf(plan, 1);
   const estimates = sizes.map((r) => ({
@@ -264,7 +287,7 @@ function choosePerShard({ plan, onNote }: OpenRunParts, sizes: readonly RecordSi
   }));
   const wanted = plan.options.shardBytes ?? DEFAULT_SHARD_BYTES;
   const { samples, boundBy } = chooseSamplesPerShard(estimates, wanted);
-  if (boundBy === "tokens")
+  if (boundBy === "tokens" && records > samples)
     onNote(
       `shards hold ${samples} records: smaller than --shard-size, so that a lost shard costs at most 131,072 tokens`,
     );
@@ -277,7 +300,7 @@ async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan):
     "config.json": `${JSON.stringify(checkpoint.config, null, 2)}\n`,
     "tokenizer.json": tokenizer?.files.json,
     "tokenizer_config.json": tokenizer?.files.config,
-    "chat_template.jinja": tokenizer?.files.template ?? undefined,
+    "chat_template.jinja": tokenizer?.chatTemplate ?? undefined,
   };
   for (const [name, text] of Object.entries(files)) {
     if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;

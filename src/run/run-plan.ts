@@ -2,13 +2,14 @@
 // follows from them and the options. Everything here is checked, so that wrong input is refused before anything starts.
 
 import { SluiceError } from "../base/errors.js";
+import { openChatTemplate } from "../data/chat-template.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { costOf } from "../graph/graph.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { type HookPoint, hookPoints } from "../model/hooks.js";
-import { locateModel } from "../model/locate.js";
+import { locateAdapter, locateModel } from "../model/locate.js";
 import { buildGraph, type Checkpoint, openModel } from "../model/model.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import type { BatchLimits } from "../plan/batches.js";
@@ -20,6 +21,7 @@ import type { LoadRequest } from "./engine-process.js";
 import type { ExtractOptions } from "./extract-options.js";
 import type { Identity } from "./identity.js";
 import { LikeRun } from "./like.js";
+import { hashFile } from "./weights-hash.js";
 
 /** Bytes of a batch's outputs and largest intermediates at most. A constant, so that batches do not depend on the machine. */
 export const MAX_BATCH_BYTES = 512 * 2 ** 20;
@@ -52,7 +54,8 @@ const UNKNOWN_HASH = "0".repeat(64);
  */
 export async function planRun(options: ExtractOptions, download: DownloadOptions = {}): Promise<RunPlan> {
   const model = await locateModel(options.model, download);
-  const checkpoint = await openModel(model);
+  const adapter = options.adapter === undefined ? null : await locateAdapter(options.adapter, download);
+  const checkpoint = await openModel(model, adapter);
   const { shape } = checkpoint;
   const taps = parseHooks(options.hooks, options.layers, hookPoints(shape.build), shape.modules);
   const positions = parsePositions(options.positions);
@@ -72,6 +75,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     engine: options.engine,
     threads: options.threads,
     model,
+    adapter,
     taps: taps.map((tap) => tap.name),
     selection,
     tapDType,
@@ -83,9 +87,9 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       ? limitLength("--max-seq-length", options.maxSeqLength, checkpoint)
       : limitLength("--context-size", contextSize, checkpoint);
   const stride = Math.min(options.stride ?? maxLength, maxLength);
-  const dataset = await openDataset(options.dataset, usedColumns(options));
+  const dataset = await openDataset(options.dataset, usedColumns(options), download);
   const tokenizer = await openTokenizer(model);
-  const template = options.prompt === "chat" ? (tokenizer?.chatTemplate() ?? null) : null;
+  const template = options.prompt === "chat" ? openChatTemplate(tokenizer) : null;
   const specials = specialIds(tokenizer, checkpoint);
   const rules: RecordRules = {
     prompt: options.prompt,
@@ -132,6 +136,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
         revision: checkpoint.revision,
         config: { ...checkpoint.config },
         weights_sha256: UNKNOWN_HASH,
+        ...(await identifyAdapter(checkpoint)),
       },
       tokenizer: {
         sha256: tokenizer?.sha256 ?? null,
@@ -173,6 +178,12 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
   };
   like?.refuseSettings(plan.identity, options.samplesPerShard);
   return plan;
+}
+
+/** Nothing where there is no adapter, so that such runs keep their ids. */
+async function identifyAdapter({ adapter }: Checkpoint): Promise<Pick<Identity["model"], "adapter">> {
+  if (!adapter) return {};
+  return { adapter: { config: { ...adapter.config }, weights_sha256: await hashFile(adapter.file) } };
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */

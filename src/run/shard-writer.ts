@@ -36,7 +36,7 @@ export interface ShardWriterOptions {
   readonly worker: WorkerIdentity;
   /** The run that this one is to be like. */
   readonly like?: LikeRun | null;
-  /** Awaited before the first commit: the weights' hash has been found to be the run's. */
+  /** Awaited before anything is stored: the weights' hash has been found to be the run's. */
   readonly ready: Promise<void>;
 }
 
@@ -125,13 +125,14 @@ export class ShardWriter {
         hash = await hasher.hash(file, []);
         compressed = { compression, comment, sha256: laidOut.sha256 };
       }
+      // Before anything is stored: data of another model would take the names of this one's.
+      await this.#o.ready;
       const committed = how.repair ? await log.read(unit) : null;
       const data =
         file === null || !hash
           ? null
           : await createData(store, unit, { file, hash, extension, compressed }, committed);
       if (committed) return null;
-      await this.#o.ready;
       const commit = this.#describe(unit, samples, spooled, how.attempt, data, laidOut);
       return (await log.commit(unit, commit)) === "committed" ? commit : null;
     } catch (error) {

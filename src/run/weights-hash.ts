@@ -2,6 +2,7 @@
 // is remembered in the user's cache folder under path, size, time and inode; a cache that is lost costs only the time.
 
 import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
@@ -33,6 +34,15 @@ export async function hashWeights(
     onProgress?.(before, total);
   }
   return all.digest("hex");
+}
+
+/** The SHA-256 of one small file, such as an adapter. @param file real path. */
+export async function hashFile(file: string): Promise<string> {
+  const known = sha256OfBlob(file);
+  if (known !== null) return known;
+  const hash = createHash("sha256");
+  for await (const piece of createReadStream(file)) hash.update(piece as Buffer);
+  return hash.digest("hex");
 }
 
 async function hashFileCached(

@@ -48,7 +48,7 @@ export async function runWorker(parts: WorkerParts): Promise<WorkerOutcome> {
       await storing;
       if (!spooled) continue;
       storing = storeUnit(parts, read, spooled);
-      storing.catch(() => {}); // Raised at the next await of `storing`.
+      storing.catch(() => ahead.stop()); // Raised at the next await of `storing`, which need not wait for another unit.
     }
     await storing;
     return preemption.stopping.aborted && !progress.isComplete ? "preempted" : "complete";
@@ -62,7 +62,7 @@ export async function runWorker(parts: WorkerParts): Promise<WorkerOutcome> {
 class ReadAhead {
   readonly #parts: WorkerParts;
   readonly #dropped = new AbortController();
-  /** Told to stop, or dropped: waiting for others must end, since the worker that fails may be what is waited for. */
+  /** Told to stop, or failed: waiting for others must end, since the worker that fails may be what is waited for. */
   readonly #signal: AbortSignal;
   #next: Promise<ReadUnit | null> | undefined;
 
@@ -77,7 +77,7 @@ class ReadAhead {
     this.#next = undefined;
     const read = await current;
     if (!read) return null;
-    if (this.#parts.preemption.stopping.aborted) {
+    if (this.#signal.aborted) {
       await release(this.#parts, read.claim);
       return null;
     }
@@ -86,9 +86,14 @@ class ReadAhead {
     return read;
   }
 
+  /** Takes no further unit. */
+  stop(): void {
+    this.#dropped.abort();
+  }
+
   /** Stops, and gives back what was read ahead. */
   async drop(): Promise<void> {
-    this.#dropped.abort();
+    this.stop();
     const read = await this.#next?.catch(() => null);
     if (read) await release(this.#parts, read.claim);
   }

@@ -1,5 +1,7 @@
 // What the system errors of a disk mean, in words that say what to do: the store's disk and the spool's fail alike.
 
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
 import { SluiceError, systemCode } from "../base/errors.js";
 
 /**
@@ -36,8 +38,27 @@ export function explainDiskError(
       });
     case "ENOTDIR":
     case "EEXIST":
-      return new SluiceError("config", `${path} is in the way of a folder`, details);
+      return new SluiceError("config", `${findFileInTheWay(path)} is in the way of a folder`, {
+        ...details,
+        found: "a file",
+      });
     default:
       return cause;
+  }
+}
+
+/** The nearest of the path and its parents that is a file; the path where none is. */
+function findFileInTheWay(path: string): string {
+  for (let at = path; at !== dirname(at); at = dirname(at)) {
+    if (isFile(at)) return at;
+  }
+  return path;
+}
+
+function isFile(path: string): boolean {
+  try {
+    return statSync(path).isFile();
+  } catch {
+    return false; // Nothing there, or nothing that can be looked at.
   }
 }

@@ -43,6 +43,7 @@ export class DiskJournal {
   /** What each path means now. */
   readonly #now = new Map<string, Target>([["", "folder"]]);
   #files = 0;
+  #start = 0;
 
   /** @param root a folder that exists, and is empty. */
   constructor(root: string) {
@@ -52,6 +53,28 @@ export class DiskJournal {
   /** Effects so far: the power may go after any of them. */
   get length(): number {
     return this.#effects.length;
+  }
+
+  /** Effects of what was there before: the power does not go among them. */
+  get start(): number {
+    return this.#start;
+  }
+
+  /** Puts files into the folder, all of them durable, before anything else happens to it. */
+  async plant(state: DiskState): Promise<void> {
+    await writeState(state, this.#root);
+    for (const [path, bytes] of state) {
+      const parents = path.split("/").slice(0, -1);
+      for (const depth of parents.keys()) this.#plantFolder(parents.slice(0, depth + 1).join("/"));
+      if (path.endsWith("/")) continue;
+      const file = this.#files++;
+      this.#enter(join(this.#root, path), { file });
+      this.#effects.push({ kind: "write", file, offset: 0, bytes });
+      this.#effects.push({ kind: "sync", of: file, before: this.#effects.length });
+    }
+    for (const [path, to] of this.#now)
+      if (to === "folder") this.#effects.push({ kind: "sync", of: path, before: this.#effects.length });
+    this.#start = this.#effects.length;
   }
 
   /** Notes that the program was told that an object is durable. */
@@ -150,6 +173,10 @@ export class DiskJournal {
     };
   }
 
+  #plantFolder(name: string): void {
+    if (!this.#now.has(name)) this.#enter(join(this.#root, name), "folder");
+  }
+
   #enter(path: string, to: Target | undefined): void {
     const name = this.#relative(path);
     if (to === undefined) this.#now.delete(name);
@@ -194,8 +221,9 @@ export class DiskJournal {
 export async function writeState(state: DiskState, folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   for (const [path, bytes] of state) {
-    if (path.endsWith("/")) await mkdir(join(folder, path));
-    else await writeFile(join(folder, path), bytes);
+    const place = join(folder, path);
+    await mkdir(path.endsWith("/") ? place : dirname(place), { recursive: true });
+    if (!path.endsWith("/")) await writeFile(place, bytes);
   }
 }
 

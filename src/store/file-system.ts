@@ -101,29 +101,23 @@ export const nodeFileSystem: FileSystem = {
 };
 
 /**
- * Makes a folder and its parents. @returns the topmost one that was new, or undefined.
- * @throws the system error that says why it cannot be made: where a file system is read-only, Node's own recursive mkdir says ENOENT.
+ * Makes a folder and its parents. (Node's own recursive mkdir says ENOENT of a read-only file system, and never returns in /proc.)
+ * @returns the topmost one that was missing, or undefined. @throws the system error that says why one cannot be made.
  */
 export async function makeFolders(path: string): Promise<string | undefined> {
-  try {
-    return await mkdir(path, { recursive: true });
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-    let missing = path;
-    while (dirname(missing) !== missing && !(await nodeFileSystem.stat(dirname(missing))))
-      missing = dirname(missing);
-    await mkdir(missing); // Raises the real reason, or there was a race and all is well now.
-    return (await mkdir(path, { recursive: true })) ?? missing;
-  }
-}
-
-/** The nearest of the path and its parents that is a file; null where there is none. */
-export async function findFileInTheWay(path: string): Promise<string | null> {
+  const missing: string[] = [];
   for (let at = path; ; at = dirname(at)) {
     const facts = await nodeFileSystem.stat(at);
-    if (facts) return facts.isFolder ? null : at;
-    if (dirname(at) === at) return null;
+    if (facts?.isFolder) break;
+    missing.unshift(at);
+    if (facts) break; // A file: making it a folder says so.
   }
+  for (const folder of missing) {
+    await mkdir(folder).catch(async (error: unknown) => {
+      if (!(await nodeFileSystem.stat(folder))?.isFolder) throw error; // Else another process made it just now.
+    });
+  }
+  return missing[0];
 }
 
 /** Whether a system error says that there is nothing by that name. */

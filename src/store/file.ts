@@ -7,13 +7,7 @@ import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError, systemCode } from "../base/errors.js";
 import { explainDiskError } from "./disk-errors.js";
-import {
-  type FileFacts,
-  type FileSystem,
-  findFileInTheWay,
-  isMissing,
-  nodeFileSystem,
-} from "./file-system.js";
+import { type FileFacts, type FileSystem, isMissing, nodeFileSystem } from "./file-system.js";
 import { missingObject } from "./memory.js";
 import { checkName } from "./names.js";
 import type { Body, Store, Stored } from "./store.js";
@@ -207,9 +201,7 @@ export class FileStore implements Store {
     try {
       return await action();
     } catch (cause) {
-      const isInTheWay = ["ENOTDIR", "EEXIST"].includes(systemCode(cause) ?? "");
-      const where = isInTheWay ? ((await findFileInTheWay(path)) ?? path) : path;
-      throw explainDiskError(cause, { disk: this.uri, path: where, flag: "--output" });
+      throw explainDiskError(cause, { disk: this.uri, path, flag: "--output" });
     }
   }
 }

@@ -1,6 +1,7 @@
 // Many processes on one output folder: shared work, sleepers, signals to whole process groups, engines that die.
 
-import { readdir, readFile, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { cp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -104,33 +105,38 @@ it("a sleeper whose run was made anew with another identity is refused", async (
   for (const [name, hash] of Object.entries(whole)) expect((await hashData(run))[name]).toBe(hash);
 });
 
-it("SIGTERM to the process group of npx: exit 75 within 10 s, also in the middle of a long batch", async () => {
-  const folder = await temporaryFolder();
-  const long = Array.from({ length: 8 }, (_, i) => ({
-    token_ids: Array.from({ length: 1200 }, (_, k) => (k * 7 + i) % 199),
-  }));
-  const dataset = await writeJsonl(join(folder, "d.jsonl"), long);
-  const args = smallRun(dataset, join(folder, "run"), "--engine", "reference");
-  const worker = startProgram("npx", ["sluice", ...args], {}, true, ROOT);
-  for (let i = 0; i < 100 && !worker.child.killed; i++) {
-    const names = await readdir(join(folder, "run"), { recursive: true }).catch(() => [] as string[]);
-    if (names.some((name) => name.endsWith(".shard"))) break;
-    await sleep(100);
-  }
-  await sleep(1000);
-  const at = performance.now();
-  process.kill(-(worker.child.pid ?? 0), "SIGTERM");
-  const ended: Ended = await worker.ended;
-  const seconds = (performance.now() - at) / 1000;
-  console.log(`exit after ${seconds.toFixed(2)} s: code ${ended.code}, signal ${ended.signal}`);
-  expect(seconds).toBeLessThan(10);
-  // npx itself dies of the signal; the worker's own word is its exit code, asked for without npx below.
-  const direct = startSluice(args, {}, true);
-  await sleep(2500);
-  process.kill(-(direct.child.pid ?? 0), "SIGTERM");
-  expect(await direct.ended).toMatchObject({ code: 75 });
-  expect(await listCommits(join(folder, "run"))).toEqual([]);
-});
+it.each([
+  ["npx sluice extract", "npx", ["sluice", "extract"]],
+  ["scripts/launch_worker.sh", join(ROOT, "scripts/launch_worker.sh"), []],
+  ["node dist/cli/sluice.js extract", process.execPath, [join(ROOT, "dist/cli/sluice.js"), "extract"]],
+])(
+  "SIGTERM to the process group of %s: exit 75 within 10 s, also in the middle of a long batch",
+  async (_, command, first) => {
+    const folder = await temporaryFolder();
+    const long = Array.from({ length: 8 }, (_, i) => ({
+      token_ids: Array.from({ length: 1200 }, (_, k) => (k * 7 + i) % 199),
+    }));
+    const dataset = await writeJsonl(join(folder, "d.jsonl"), long);
+    const run = join(folder, "run");
+    const [, ...flags] = smallRun(dataset, run, "--engine", "reference");
+    const checkpoints = { CHECKPOINT_DIR: join(folder, "checkpoints") };
+    const worker = startProgram(command, [...first, ...flags], checkpoints, true, ROOT);
+    for (let i = 0; i < 300; i++) {
+      const names = await readdir(run, { recursive: true }).catch(() => [] as string[]);
+      if (names.some((name) => name.endsWith(".shard"))) break;
+      await sleep(100);
+    }
+    await sleep(1000);
+    const at = performance.now();
+    process.kill(-(worker.child.pid ?? 0), "SIGTERM");
+    const ended: Ended = await worker.ended;
+    const seconds = (performance.now() - at) / 1000;
+    console.log(`exit after ${seconds.toFixed(2)} s: code ${ended.code}, signal ${ended.signal}`);
+    expect(ended, ended.stderr).toMatchObject({ code: 75 });
+    expect(seconds).toBeLessThan(10);
+    expect(await listCommits(run)).toEqual([]);
+  },
+);
 
 it("a worker that cannot go on leaves the others alone", async () => {
   const folder = await temporaryFolder();
@@ -202,4 +208,52 @@ it("the reference engine and ONNX Runtime share a run; each commit says who made
     "reference",
   ]);
   expect(TINY_MODEL).toContain("qwen2");
+});
+
+it("a commit that vanishes while a worker runs is not taken for granted at the end", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(800));
+  const run = join(folder, "run");
+  const worker = startSluice(smallRun(dataset, run));
+  await waitForCommits(run, 5);
+  await rm(join(run, "tpu_0/shard_0001.json"));
+  expect(await worker.ended).toMatchObject({
+    code: 65,
+    stderr: expect.stringContaining("the commits of 1 units went missing while this worker ran"),
+  });
+  expect(existsSync(join(run, "index.json"))).toBe(false);
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+  expect(await listCommits(run)).toHaveLength(100);
+});
+
+it("an engine that dies while it loads the model is no unit's fault", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(16));
+  const run = join(folder, "run");
+  const env = { NODE_OPTIONS: `--import ${new URL("./dying-engine.mjs", import.meta.url).href}` };
+  expect(await runSluice(smallRun(dataset, run), env)).toMatchObject({
+    code: 78,
+    stderr: expect.stringMatching(/the engine cannot load the model: .*SIGKILL \(out of memory\?\)/),
+  });
+  const names = await readdir(run, { recursive: true });
+  expect(names.filter((name) => name.includes(".failed."))).toEqual([]);
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+});
+
+it("a worker whose weights are not the run's stores nothing", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(16));
+  const run = join(folder, "run");
+  expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
+  for (const name of ["shard_0002.json", "shard_0002.safetensors"]) await rm(join(run, "tpu_0", name));
+  const model = join(folder, "model");
+  await cp(TINY_MODEL, model, { recursive: true });
+  const weights = await readFile(join(model, "model.safetensors"));
+  weights[weights.length - 2] = (weights[weights.length - 2] ?? 0) ^ 1;
+  await writeFile(join(model, "model.safetensors"), weights);
+  expect(await runSluice(smallRun(dataset, run, "--model", model))).toMatchObject({
+    code: 78,
+    stderr: expect.stringContaining("model.weights_sha256"),
+  });
+  expect(Object.keys(await hashData(run))).toEqual(["tpu_0/shard_0001.safetensors"]);
 });
