@@ -103,6 +103,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
       "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by `sluice streams`, or a Hub id",
     ),
     output: resolveOutput(flags, env),
+    like: text("like"),
     workerId: resolveWorkerId(text("workerId"), env),
     steal: flags.steal !== false,
     layers: text("layers") ?? "all",

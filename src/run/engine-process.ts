@@ -172,9 +172,10 @@ export class EngineProcess implements UnitRunner {
   }
 }
 
-/** A full or failing disk is the worker's trouble; anything else that computing raises is the unit's. */
+/** A full or failing disk is the worker's trouble, and a bug is ours; anything else that computing raises is the unit's. */
 export function asComputeError(plain: PlainError, spool: string): Error {
   const error = reviveError(plain);
   const explained = explainDiskError(error, { disk: dirname(spool), path: spool, flag: "--spool" });
+  if (isSluiceError(error, "bug")) return error;
   return isSluiceError(explained, "store") ? explained : new EngineFailure(plain.message, { cause: error });
 }

@@ -9,6 +9,8 @@ export interface ExtractOptions {
   readonly adapter: string | undefined;
   readonly dataset: string;
   readonly output: string;
+  /** The run whose samples, rows and positions this one is to have. */
+  readonly like: string | undefined;
   readonly workerId: number;
   /** Whether to help with other streams. */
   readonly steal: boolean;

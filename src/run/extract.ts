@@ -199,6 +199,7 @@ class Extraction {
       selection: plan.selection,
       limits: plan.limits,
       worker: this.#worker,
+      like: plan.like,
       ready: opened.weights,
     });
     const derived = new DerivedFiles({

@@ -18,9 +18,11 @@ import type { BatchLimits } from "../plan/batches.js";
 import { parsePositions, selectionOf } from "../plan/positions.js";
 import type { ActivationSpec, ShardFormat } from "../shard/format.js";
 import { findFormat } from "../shard/formats.js";
+import { openStore } from "../store/stores.js";
 import type { LoadRequest } from "./engine-process.js";
 import type { ExtractOptions } from "./extract-options.js";
 import type { Identity } from "./identity.js";
+import { LikeRun } from "./like.js";
 import { machineMemory } from "./machine-memory.js";
 import { hashFile } from "./weights-hash.js";
 
@@ -43,6 +45,8 @@ export interface RunPlan {
   readonly load: LoadRequest;
   /** Bytes of the weights that the engine puts into the cache folder, where they are not there yet. */
   readonly madeBytes: number;
+  /** The run that this one is to be like. */
+  readonly like: LikeRun | null;
   /** The identity but for what is only known from the dataset's and the weights' bytes. */
   readonly identity: Omit<Identity, "samples_per_shard" | "shard_bytes">;
 }
@@ -51,7 +55,7 @@ const UNKNOWN_HASH = "0".repeat(64);
 
 /**
  * Opens model and dataset, and resolves the options against them. A model of the Hub is brought here before.
- * @throws SluiceError `config` for a missing or unsupported model or dataset, `usage` for hooks, layers or positions that do not exist.
+ * @throws SluiceError `config` for a missing or unsupported model or dataset, or settings unlike those of --like; `usage` for hooks, layers or positions that do not exist.
  */
 export async function planRun(options: ExtractOptions, download: DownloadOptions = {}): Promise<RunPlan> {
   const model = await locateModel(options.model, download);
@@ -89,7 +93,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     contextSize === null
       ? limitLength("--max-seq-length", options.maxSeqLength, checkpoint)
       : limitLength("--context-size", contextSize, checkpoint);
-  const stride = Math.min(options.stride ?? maxLength, maxLength);
+  const stride = limitStride(options.stride ?? maxLength, maxLength);
   const dataset = await openDataset(options.dataset, usedColumns(options), download);
   const tokenizer = await openTokenizer(model);
   const template = options.prompt === "chat" ? openChatTemplate(tokenizer) : null;
@@ -113,7 +117,8 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     vocabulary: shape.vocabulary,
     ...specials,
   };
-  return {
+  const like = options.like === undefined ? null : await LikeRun.open(openStore(options.like));
+  const plan: RunPlan = {
     options,
     checkpoint,
     dataset,
@@ -131,6 +136,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     },
     load,
     madeBytes: options.engine === "onnx" ? sizes.madeBytes : 0,
+    like,
     identity: {
       format: "sluice-run-1",
       model: {
@@ -175,8 +181,11 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       shard_format: options.format,
       max_skipped: options.maxSkipped,
       seed: options.seed,
+      ...(like ? { like: like.run.run } : {}),
     },
   };
+  like?.refuseSettings(plan.identity, options.samplesPerShard);
+  return plan;
 }
 
 function placeWeights(
@@ -194,6 +203,15 @@ function placeWeights(
 async function identifyAdapter({ adapter }: Checkpoint): Promise<Pick<Identity["model"], "adapter">> {
   if (!adapter) return {};
   return { adapter: { config: { ...adapter.config }, weights_sha256: await hashFile(adapter.file) } };
+}
+
+/** Windows that lie apart would leave out what is between them. */
+function limitStride(stride: number, maxLength: number): number {
+  if (stride <= maxLength) return stride;
+  throw new SluiceError("usage", "--stride is longer than the window: the tokens between would be in none", {
+    found: `--stride ${stride}`,
+    expected: `at most ${maxLength} (--max-seq-length)`,
+  });
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */
