@@ -6,6 +6,7 @@ import { formatBytes } from "../base/format-bytes.js";
 import { HOOK_NAMES, HOOKS, type Hook } from "../model/hooks.js";
 import { extract } from "../run/extract.js";
 import { type Flags, resolveExtractOptions } from "./extract-options.js";
+import { addLikeFlags } from "./like-flags.js";
 import { formatCount, paint } from "./render.js";
 import { TerminalReporter } from "./terminal-reporter.js";
 
@@ -43,6 +44,10 @@ export function registerExtract(program: Command): void {
       "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by sluice streams, or a Hub id",
     )
     .option("--output <run>", "the folder where the run lives")
+    .option(
+      "--like <run>",
+      "the same samples, rows and positions as this complete run: takes all that decides them from it",
+    )
     .option("--worker-id <n>", "which stream to begin with (default: from the environment, else 0)")
     .option("--no-steal", "do this worker's stream only, and do not help with the others")
     .option("--layers <list>", "all, or a list such as 0,5-8,-1 (default: all)")
@@ -79,6 +84,10 @@ export function registerExtract(program: Command): void {
     .option("--augment <n>", "seeded variants of each ARC task, the task included (default: 1)")
     .option("--bos <rule>", "tokenizer, always, never (default: tokenizer)")
     .option("--engine <name>", "auto, onnx, reference (default: auto)")
+    .option(
+      "--weights <how>",
+      "auto, packed (in float32, fastest), mapped (left in their file) (default: auto: packed where it fits)",
+    )
     .option("--device <name>", "auto or cpu (default: auto)")
     .option("--seed <n>", "of variants and random positions (default: 42)")
     .option("--max-skipped <n>", "unusable records of one unit: a number or all (default: half, at least 8)")
@@ -92,7 +101,7 @@ export function registerExtract(program: Command): void {
     .addHelpText("after", EXAMPLE)
     .action(async (flags: Flags) => {
       const reporter = new TerminalReporter();
-      const options = resolveExtractOptions(flags, process.env);
+      const options = resolveExtractOptions(await addLikeFlags(flags), process.env);
       try {
         const result = await extract(options, reporter);
         reporter.stop();

@@ -6,6 +6,7 @@ import { formatBytes } from "../base/format-bytes.js";
 import { openRunForReading } from "../read/open-run.js";
 import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
 import type { DatasetDifference } from "../run/compare-dataset.js";
+import { describeNonFinite } from "../run/non-finite.js";
 import { openStore } from "../store/stores.js";
 import { formatCount, ProgressLine, paint } from "./render.js";
 
@@ -74,6 +75,10 @@ export function describeReport(r: VerifyReport): string {
   list(
     "corrupt",
     r.corrupt.map(({ name, reason }) => `${name}: ${reason}`),
+  );
+  list(
+    "tensors with NaN or infinite values",
+    Object.entries(r.non_finite).map(([name, entry]) => `${name}: ${describeNonFinite(entry)}`),
   );
   list(
     "skipped records",

@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 import { entryPoint } from "../base/entry.js";
 import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
 import { SluiceError, systemCode } from "../base/errors.js";
+import { checkSamples } from "./check-samples.js";
 import type { DatasetStream } from "./dataset.js";
 import type { RawRecord } from "./fields.js";
 import { openRecordStream, type RecordStream } from "./record-stream.js";
@@ -52,7 +53,16 @@ export class LocalUnitReader implements UnitReader {
     const { records, sha256, first } = await this.#readRecords(unit);
     const sampled = sampleUnit(reader, this.#index(records, first, unit.stream));
     this.#limitSkipped(unit, sampled.skipped, sampled.count);
-    return flattenSamples(sampled, sha256);
+    const samples = flattenSamples(sampled, sha256);
+    const { streams, rules } = this.#o;
+    checkSamples(samples, {
+      stream: unit.stream,
+      streams: streams.length,
+      from: first,
+      to: first + sampled.count,
+      vocabulary: rules.vocabulary,
+    });
+    return samples;
   }
 
   async close(): Promise<void> {

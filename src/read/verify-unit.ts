@@ -34,6 +34,7 @@ export async function verifyUnit(readable: ReadableRun, unit: Unit, deep: boolea
     commit = await readable.log.read(unit);
     if (commit === null || commit.data === null) return { unit, commit, problems: [], duplicated: [] };
     const problems = await checkData(readable, commit, deep);
+    if (deep && problems.length === 0) problems.push(...(await checkTokens(readable, commit)));
     const samples = problems.length > 0 ? [] : await readSamples(readable, commit);
     const streams = readable.run.identity.dataset.streams.length;
     const isForeign = ({ record }: Sample) => !belongsTo(unit, record, streams);
@@ -63,6 +64,31 @@ async function checkData({ store, log }: ReadableRun, commit: Commit, deep: bool
   return hash.digest("hex") === commit.sha256
     ? []
     : [{ name, reason: "its SHA-256 is not the committed one" }];
+}
+
+/** The tokens in the shard are those that its commit names, and each row is of the token that it says. */
+async function checkTokens({ store }: ReadableRun, commit: Commit): Promise<Problem[]> {
+  if (commit.tensors.input_ids === undefined) return [];
+  const name = dataName(commit) ?? "";
+  const ids = await readInt32(store, commit, "input_ids");
+  const offsets = await readInt64(store, commit, "input_offsets");
+  const hash = createHash("sha256");
+  for (let s = 0; s + 1 < offsets.length; s++) {
+    const sample = ids.subarray(offsets[s], offsets[s + 1]);
+    hash.update(Int32Array.of(sample.length)).update(sample);
+  }
+  if (hash.digest("hex") !== commit.token_sha256)
+    return [{ name, reason: "its token ids are not those that its commit names" }];
+  const rowIds = await readInt32(store, commit, "token_ids");
+  const places = await readInt32(store, commit, "positions");
+  const rowOffsets = await readInt64(store, commit, "sample_offsets");
+  for (let s = 0; s + 1 < rowOffsets.length; s++)
+    for (let row = rowOffsets[s] ?? 0; row < (rowOffsets[s + 1] ?? 0); row++) {
+      const place = places[row] ?? -1;
+      if (place >= 0 && rowIds[row] !== ids[(offsets[s] ?? 0) + place])
+        return [{ name, reason: `row ${row} is not of the token at its place` }];
+    }
+  return [];
 }
 
 interface Sample {

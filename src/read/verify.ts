@@ -3,8 +3,9 @@
 
 import { mapAhead } from "../base/read-ahead.js";
 import { type Unit, unitName } from "../plan/unit.js";
-import type { Commit, SkippedEntry } from "../run/commit.js";
+import type { Commit, NonFiniteEntry, SkippedEntry } from "../run/commit.js";
 import { compareDataset, type DatasetDifference } from "../run/compare-dataset.js";
+import { mergeNonFinite } from "../run/non-finite.js";
 import type { ReadableRun } from "./open-run.js";
 import { type Problem, verifyUnit } from "./verify-unit.js";
 
@@ -27,6 +28,8 @@ export interface VerifyReport {
   readonly corrupt: readonly Problem[];
   readonly skipped: readonly SkippedEntry[];
   readonly left_out: readonly SkippedEntry[];
+  /** NaN and infinite values by tensor: in how many samples, and the first of them. They are the model's, and no damage. */
+  readonly non_finite: Readonly<Record<string, NonFiniteEntry>>;
   readonly shards: number;
   readonly tokens: number;
   readonly bytes: number;
@@ -77,6 +80,7 @@ export async function verifyRun(
   const kinds = new Map<string, { execution: Commit["execution"]; commits: number }>();
   const skipped: SkippedEntry[] = [];
   const leftOut: SkippedEntry[] = [];
+  const nonFinite: Record<string, NonFiniteEntry> = {};
   const total = { records: 0, samples: 0, shards: 0, tokens: 0, bytes: 0 };
   let expected = 0;
   let done = 0;
@@ -100,6 +104,7 @@ export async function verifyRun(
     total.tokens += commit.tokens;
     skipped.push(...commit.skipped);
     leftOut.push(...commit.left_out);
+    mergeNonFinite(nonFinite, commit.non_finite);
     const key = JSON.stringify(commit.execution);
     kinds.set(key, { execution: commit.execution, commits: (kinds.get(key)?.commits ?? 0) + 1 });
     if (commit.data === null) continue;
@@ -117,6 +122,7 @@ export async function verifyRun(
     corrupt,
     skipped,
     left_out: leftOut,
+    non_finite: nonFinite,
     shards: total.shards,
     tokens: total.tokens,
     bytes: total.bytes,

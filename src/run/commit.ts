@@ -35,6 +35,14 @@ export const statisticsEntrySchema = z.object({
   overflow: count,
 });
 
+/** Which samples have NaN or infinite values in one tensor. */
+export const nonFiniteEntrySchema = z.object({
+  /** How many. */
+  samples: count,
+  /** The first few, in the shard's order. */
+  first: z.array(z.object({ record: count, part: count, nan: count, inf: count })),
+});
+
 /** The schema of `tpu_N/shard_K.json`. Unknown members are kept, so that later versions may add. */
 export const commitSchema = z.looseObject({
   format: z.literal("sluice-commit-1"),
@@ -63,6 +71,8 @@ export const commitSchema = z.looseObject({
   left_out: z.array(skipped),
   tensors: z.record(z.string(), tensorEntrySchema),
   statistics: z.record(z.string(), statisticsEntrySchema),
+  /** By tensor; absent where every value is finite. */
+  non_finite: z.record(z.string(), nonFiniteEntrySchema).optional(),
   execution: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
   by: z.looseObject({
     /** Random, new for each attempt: tells a lost reply of ours from somebody else's commit. */
@@ -78,6 +88,8 @@ export const commitSchema = z.looseObject({
 export type Commit = z.infer<typeof commitSchema>;
 /** Statistics of one tensor, as stored. */
 export type StatisticsEntry = z.infer<typeof statisticsEntrySchema>;
+/** Which samples of a tensor have values that are not finite, as stored. */
+export type NonFiniteEntry = z.infer<typeof nonFiniteEntrySchema>;
 /** A record or sample without data, and why. */
 export type SkippedEntry = z.infer<typeof skipped>;
 

@@ -1,10 +1,13 @@
 // One unit through the model: its batches one after the other, each row written to its final place in the shard. It runs
-// in the engine's child process, where blocking is allowed; tests run it in place.
+// in the engine's child process, where blocking is allowed; tests run it in place. An engine or a plan that leaves out a
+// row, or gives one twice, is a bug that must not become a shard.
 
 import { bytesOf, type FloatDType } from "../base/dtype.js";
+import { SluiceError } from "../base/errors.js";
 import type { LoadedModel, TapOutput, TokenBatch } from "../engine/engine.js";
 import type { Batch } from "../plan/batches.js";
 import { encodeRows } from "../shard/encode.js";
+import { NonFinite, type NonFiniteSummary } from "../shard/non-finite.js";
 import { Statistics } from "../shard/statistics.js";
 import type { StatisticsEntry } from "./commit.js";
 
@@ -16,6 +19,8 @@ export interface UnitJob {
   /** i32: selected places in each sample, and where each sample's begin. */
   readonly positions: Int32Array;
   readonly positionOffsets: Int32Array;
+  /** Which of the unit's samples each of these is, or is a piece of. */
+  readonly owners: Int32Array;
   readonly batches: readonly Batch[];
   /** One row a sample (`mean`, `max`) instead of one a selected place. */
   readonly reduced: boolean;
@@ -33,6 +38,8 @@ export interface UnitJob {
 export interface UnitResult {
   /** In the order of the job's activations. */
   readonly statistics: readonly StatisticsEntry[];
+  /** In the same order: which of the unit's samples have values that are not finite; null for none. */
+  readonly nonFinite: readonly (NonFiniteSummary | null)[];
   /** Tokens computed, padding included. */
   readonly tokensComputed: number;
   /** Seconds inside the engine's forward passes, and in all. */
@@ -46,7 +53,8 @@ export type WriteAt = (bytes: Uint8Array, offset: number) => void | Promise<void
 /**
  * Computes all batches of a unit.
  * @param onProgress gets the tokens read by the model so far (without padding), after each batch.
- * @throws whatever the engine raises, and an Error where an output has not the rows or width asked for.
+ * @throws whatever the engine raises, and SluiceError `bug` where an output has not the rows or width asked for, or a sample's rows
+ *   were not written exactly once.
  */
 export async function computeUnit(
   model: LoadedModel,
@@ -56,6 +64,9 @@ export async function computeUnit(
 ): Promise<UnitResult> {
   const started = performance.now();
   const statistics = job.activations.map(() => new Statistics());
+  const nonFinite = job.activations.map(() => new NonFinite());
+  const unitSamples = (job.owners.at(-1) ?? -1) + 1;
+  const written = new Written(job);
   let forward = 0;
   let tokens = 0;
   let tokensComputed = 0;
@@ -64,18 +75,24 @@ export async function computeUnit(
     const before = performance.now();
     const outputs = await model.run(input);
     forward += performance.now() - before;
+    const owners = ownersOfRows(job, batch);
     for (const [a, activation] of job.activations.entries()) {
       const rows = checkOutput(outputs[a], activation, job.reduced ? input.samples : input.rows.length);
       const encoded = encodeRows(rows.data, rows.dtype, activation.dtype);
-      statistics[a]?.update(encoded.data, activation.dtype, activation.width, encoded.overflow);
+      const note = (row: number, nan: number, inf: number) =>
+        nonFinite[a]?.add(owners[row] ?? 0, unitSamples, nan, inf);
+      statistics[a]?.update(encoded.data, activation.dtype, activation.width, encoded.overflow, note);
       await writeSamples(job, batch, a, encoded.data, activation.width * bytesOf(activation.dtype), write);
+      written.add(a, batch);
     }
     tokensComputed += batch.samples.length * batch.length;
     for (const s of batch.samples) tokens += lengthOf(job.inputOffsets, s);
     onProgress?.(tokens);
   }
+  written.refuseMissing();
   return {
     statistics: statistics.map((s) => s.toJSON()),
+    nonFinite: nonFinite.map((n) => n.toJSON()),
     tokensComputed,
     forwardSeconds: forward / 1000,
     seconds: (performance.now() - started) / 1000,
@@ -97,6 +114,50 @@ export function tokenBatch(job: UnitJob, batch: Batch): TokenBatch {
     for (const position of slice(job.positions, job.positionOffsets, s)) rows[row++] = i * length + position;
   }
   return { samples, length, tokens, lengths, rows };
+}
+
+/** Which rows have been written: those of each activation and sample, once. */
+class Written {
+  readonly #job: UnitJob;
+  readonly #marks: Uint8Array;
+
+  constructor(job: UnitJob) {
+    this.#job = job;
+    this.#marks = new Uint8Array(job.activations.length * job.owners.length);
+  }
+
+  /** @throws SluiceError `bug` where a sample of the batch had been written. */
+  add(activation: number, batch: Batch): void {
+    for (const s of batch.samples) {
+      const at = activation * this.#job.owners.length + s;
+      if (this.#marks[at] !== 0) throw this.#bug(at, "were computed twice");
+      this.#marks[at] = 1;
+    }
+  }
+
+  /** @throws SluiceError `bug` where a sample has not been written. */
+  refuseMissing(): void {
+    const at = this.#marks.indexOf(0);
+    if (at >= 0) throw this.#bug(at, "were not computed");
+  }
+
+  #bug(at: number, what: string): SluiceError {
+    const { activations, owners } = this.#job;
+    const name = activations[Math.floor(at / owners.length)]?.name;
+    return new SluiceError("bug", `the rows of sample ${owners[at % owners.length]} of ${name} ${what}`);
+  }
+}
+
+/** The unit's sample that each row of a batch's output is of. */
+function ownersOfRows(job: UnitJob, batch: Batch): Int32Array {
+  const rowsOf = (s: number) => (job.reduced ? 1 : lengthOf(job.positionOffsets, s));
+  const owners = new Int32Array(batch.samples.reduce((sum, s) => sum + rowsOf(s), 0));
+  let row = 0;
+  for (const s of batch.samples) {
+    owners.fill(job.owners[s] ?? 0, row, row + rowsOf(s));
+    row += rowsOf(s);
+  }
+  return owners;
 }
 
 async function writeSamples(
@@ -125,9 +186,10 @@ function checkOutput(
   rows: number,
 ): TapOutput {
   if (!output || output.name !== wanted.name)
-    throw new Error(`the engine gave ${output?.name} for ${wanted.name}`);
+    throw new SluiceError("bug", `the engine gave ${output?.name} for ${wanted.name}`);
   if (output.rows === rows && output.width === wanted.width) return output;
-  throw new Error(
+  throw new SluiceError(
+    "bug",
     `the engine gave ${output.rows} x ${output.width} values for ${wanted.name}, expected ${rows} x ${wanted.width}`,
   );
 }

@@ -15,6 +15,7 @@ import type { UnitJob, UnitResult } from "./compute-unit.js";
 export interface LoadRequest {
   readonly engine: string;
   readonly threads: number;
+  readonly weights: "packed" | "mapped";
   /** The checkpoint's folder, or its GGUF file. */
   readonly model: string;
   /** The folder of an adapter to be merged into it. */
@@ -171,9 +172,10 @@ export class EngineProcess implements UnitRunner {
   }
 }
 
-/** A full or failing disk is the worker's trouble; anything else that computing raises is the unit's. */
+/** A full or failing disk is the worker's trouble, and a bug is ours; anything else that computing raises is the unit's. */
 export function asComputeError(plain: PlainError, spool: string): Error {
   const error = reviveError(plain);
   const explained = explainDiskError(error, { disk: dirname(spool), path: spool, flag: "--spool" });
+  if (isSluiceError(error, "bug")) return error;
   return isSluiceError(explained, "store") ? explained : new EngineFailure(plain.message, { cause: error });
 }

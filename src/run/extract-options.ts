@@ -9,6 +9,8 @@ export interface ExtractOptions {
   readonly adapter: string | undefined;
   readonly dataset: string;
   readonly output: string;
+  /** The run whose samples, rows and positions this one is to have. */
+  readonly like: string | undefined;
   readonly workerId: number;
   /** Whether to help with other streams. */
   readonly steal: boolean;
@@ -43,6 +45,8 @@ export interface ExtractOptions {
   readonly augment: number;
   readonly bos: "tokenizer" | "always" | "never";
   readonly engine: string;
+  /** How the engine holds the weights: packed for speed, or mapped from their file. */
+  readonly weights: "auto" | "packed" | "mapped";
   readonly seed: number;
   readonly maxSkipped: number | "all" | "half";
   readonly threads: number;

@@ -65,6 +65,8 @@ export const identitySchema = z.object({
   shard_bytes: count.nullable(),
   max_skipped: z.union([count, z.literal("all"), z.literal("half")]),
   seed: z.number().int(),
+  /** The run that this one was made like (--like): every unit's tokens and rows are those of that run. Absent for a run of its own. */
+  like: hash.optional(),
 });
 
 /** A run's identity. */

@@ -109,6 +109,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
     samples_per_shard: perShard,
     shard_bytes: options.samplesPerShard === undefined ? (options.shardBytes ?? DEFAULT_SHARD_BYTES) : null,
   };
+  plan.like?.refuseDataset(identity);
   const record = {
     created: new Date().toISOString(),
     model: plan.checkpoint.family,

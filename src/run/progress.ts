@@ -3,6 +3,10 @@
 
 import type { UnitSamples } from "../data/samples.js";
 import type { Commit } from "./commit.js";
+import { describeNonFinite } from "./non-finite.js";
+
+/** Tensors named in one warning: what is not finite in one layer is not finite in all after it. */
+const NAMED_TENSORS = 3;
 
 /** A worker's counters since its start. */
 export class Progress {
@@ -101,7 +105,19 @@ export class Progress {
         this.#warn(
           `${s.overflow} values ${where} do not fit float16 and became infinite; use --dtype bfloat16`,
         );
-      if (s.nan + s.inf > s.overflow) this.#warn(`${s.nan} NaN and ${s.inf} infinite values ${where}`);
     }
+    this.#warnOfNonFinite(commit);
+  }
+
+  /** One warning a shard, for the tensors that have more than what float16 made of them. */
+  #warnOfNonFinite({ statistics, non_finite: samples = {}, stream, data }: Commit): void {
+    const damaged = Object.entries(statistics).filter(([, s]) => s.nan + s.inf > s.overflow);
+    if (damaged.length === 0) return;
+    const lines = damaged.slice(0, NAMED_TENSORS).map(([name, s]) => {
+      const where = samples[name] ? `; ${describeNonFinite(samples[name])}` : "";
+      return `\n  ${name}: ${s.nan} NaN, ${s.inf} infinite${where}`;
+    });
+    if (damaged.length > lines.length) lines.push(`\n  and ${damaged.length - lines.length} more tensors`);
+    this.#warn(`values that are not finite in tpu_${stream}/${data}:${lines.join("")}`);
   }
 }

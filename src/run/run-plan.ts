@@ -6,7 +6,9 @@ import { openChatTemplate } from "../data/chat-template.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
+import { choosePlacement, type WeightPlacement } from "../estimate/memory.js";
 import { costOf } from "../graph/graph.js";
+import { measureWeights, type WeightSizes } from "../graph/weight-sizes.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { type HookPoint, hookPoints } from "../model/hooks.js";
 import { locateAdapter, locateModel } from "../model/locate.js";
@@ -16,9 +18,12 @@ import type { BatchLimits } from "../plan/batches.js";
 import { parsePositions, selectionOf } from "../plan/positions.js";
 import type { ActivationSpec, ShardFormat } from "../shard/format.js";
 import { findFormat } from "../shard/formats.js";
+import { openStore } from "../store/stores.js";
 import type { LoadRequest } from "./engine-process.js";
 import type { ExtractOptions } from "./extract-options.js";
 import type { Identity } from "./identity.js";
+import { LikeRun } from "./like.js";
+import { machineMemory } from "./machine-memory.js";
 import { hashFile } from "./weights-hash.js";
 
 /** Bytes of a batch's outputs and largest intermediates at most. A constant, so that batches do not depend on the machine. */
@@ -38,6 +43,10 @@ export interface RunPlan {
   readonly rules: RecordRules;
   readonly limits: BatchLimits;
   readonly load: LoadRequest;
+  /** Bytes of the weights that the engine puts into the cache folder, where they are not there yet. */
+  readonly madeBytes: number;
+  /** The run that this one is to be like. */
+  readonly like: LikeRun | null;
   /** The identity but for what is only known from the dataset's and the weights' bytes. */
   readonly identity: Omit<Identity, "samples_per_shard" | "shard_bytes">;
 }
@@ -46,7 +55,7 @@ const UNKNOWN_HASH = "0".repeat(64);
 
 /**
  * Opens model and dataset, and resolves the options against them. A model of the Hub is brought here before.
- * @throws SluiceError `config` for a missing or unsupported model or dataset, `usage` for hooks, layers or positions that do not exist.
+ * @throws SluiceError `config` for a missing or unsupported model or dataset, or settings unlike those of --like; `usage` for hooks, layers or positions that do not exist.
  */
 export async function planRun(options: ExtractOptions, download: DownloadOptions = {}): Promise<RunPlan> {
   const model = await locateModel(options.model, download);
@@ -67,16 +76,18 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     meaning,
   }));
   format.check?.(activations);
+  const wanted = { taps: taps.map((tap) => tap.name), selection, tapDType } as const;
+  const graph = buildGraph(checkpoint, wanted);
+  const sizes = measureWeights(graph, checkpoint.weights);
   const load: LoadRequest = {
     engine: options.engine,
     threads: options.threads,
+    weights: placeWeights(options, sizes, download),
     model,
     adapter,
-    taps: taps.map((tap) => tap.name),
-    selection,
-    tapDType,
+    ...wanted,
   };
-  const cost = costOf(buildGraph(checkpoint, load));
+  const cost = costOf(graph);
   const contextSize = options.contextSize ?? null;
   const maxLength =
     contextSize === null
@@ -106,7 +117,8 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     vocabulary: shape.vocabulary,
     ...specials,
   };
-  return {
+  const like = options.like === undefined ? null : await LikeRun.open(openStore(options.like));
+  const plan: RunPlan = {
     options,
     checkpoint,
     dataset,
@@ -123,6 +135,8 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       ...cost,
     },
     load,
+    madeBytes: options.engine === "onnx" ? sizes.madeBytes : 0,
+    like,
     identity: {
       format: "sluice-run-1",
       model: {
@@ -167,8 +181,22 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       shard_format: options.format,
       max_skipped: options.maxSkipped,
       seed: options.seed,
+      ...(like ? { like: like.run.run } : {}),
     },
   };
+  like?.refuseSettings(plan.identity, options.samplesPerShard);
+  return plan;
+}
+
+function placeWeights(
+  options: ExtractOptions,
+  sizes: WeightSizes,
+  { warn }: DownloadOptions,
+): WeightPlacement {
+  const { engine, weights } = options;
+  const { placement, warning } = choosePlacement(sizes, engine, weights, MAX_BATCH_BYTES, machineMemory());
+  if (warning !== null) warn?.(warning);
+  return placement;
 }
 
 /** Nothing where there is no adapter, so that such runs keep their ids. */

@@ -8,7 +8,7 @@ import type { UnitJob } from "./compute-unit.js";
 /** A unit's input to the engine, by segments. */
 export type SegmentedInput = Pick<
   UnitJob,
-  "inputIds" | "inputOffsets" | "positions" | "positionOffsets" | "places"
+  "inputIds" | "inputOffsets" | "positions" | "positionOffsets" | "owners" | "places"
 >;
 
 /**
@@ -22,7 +22,9 @@ export function segmentInput(
 ): SegmentedInput {
   const { inputIds, inputOffsets, segmentOffsets, positions, positionOffsets } = samples;
   const segments = segmentOffsets.length - 1;
-  if (segments === samples.count) return { inputIds, inputOffsets, positions, positionOffsets, places };
+  const owners = Int32Array.from({ length: segments }, (_, segment) => segment);
+  if (segments === samples.count)
+    return { inputIds, inputOffsets, positions, positionOffsets, owners, places };
   const own = new Int32Array(positions.length);
   const ownOffsets = new Int32Array(segments + 1);
   const ownPlaces = new Float64Array(segments * activations.length);
@@ -32,6 +34,7 @@ export function segmentInput(
     const start = segmentOffsets[segment] ?? 0;
     const end = segmentOffsets[segment + 1] ?? 0;
     while ((inputOffsets[sample + 1] ?? Number.POSITIVE_INFINITY) <= start) sample += 1;
+    owners[segment] = sample;
     const base = inputOffsets[sample] ?? 0;
     const before = row - (positionOffsets[sample] ?? 0);
     for (const [a, { width, dtype }] of activations.entries()) {
@@ -48,6 +51,7 @@ export function segmentInput(
     inputOffsets: segmentOffsets,
     positions: own,
     positionOffsets: ownOffsets,
+    owners,
     places: ownPlaces,
   };
 }

@@ -6,16 +6,18 @@ import type { UnitSamples } from "../data/samples.js";
 import type { Execution } from "../engine/engine.js";
 import { type BatchLimits, batchesOf } from "../plan/batches.js";
 import { type Unit, unitName } from "../plan/unit.js";
-import type { ActivationSpec, ShardFormat, ShardLayout } from "../shard/format.js";
+import type { ActivationSpec, IndexTensor, ShardFormat, ShardLayout } from "../shard/format.js";
 import type { FileHash, Hasher } from "../shard/hash.js";
 import { indexTensors } from "../shard/index-tensors.js";
 import type { Store } from "../store/store.js";
-import type { Commit } from "./commit.js";
+import { checkComputed, checkLaidOut } from "./check-shard.js";
+import type { Commit, NonFiniteEntry } from "./commit.js";
 import type { UnitResult } from "./compute-unit.js";
 import { type CreatedData, createData, type FinishedData } from "./create-data.js";
 import type { UnitRunner } from "./engine-process.js";
 import type { WorkerIdentity } from "./heartbeat.js";
 import type { RunFile } from "./identity.js";
+import type { LikeRun } from "./like.js";
 import { type CommitLog, commitName } from "./log.js";
 import { segmentInput } from "./segments.js";
 import type { Spool } from "./spool.js";
@@ -32,6 +34,8 @@ export interface ShardWriterOptions {
   readonly selection: "rows" | "mean" | "max";
   readonly limits: BatchLimits;
   readonly worker: WorkerIdentity;
+  /** The run that this one is to be like. */
+  readonly like?: LikeRun | null;
   /** Awaited before anything is stored: the weights' hash has been found to be the run's. */
   readonly ready: Promise<void>;
 }
@@ -41,6 +45,8 @@ export interface SpooledUnit {
   /** Null where the unit has no usable sample. */
   readonly file: string | null;
   readonly layout: ShardLayout | null;
+  /** As they are to be in the file. */
+  readonly index: readonly IndexTensor[];
   readonly result: UnitResult | null;
   readonly execution: Execution;
   readonly started: string;
@@ -63,9 +69,11 @@ export class ShardWriter {
   ): Promise<SpooledUnit> {
     const { spool, limits, selection } = this.#o;
     const started = new Date().toISOString();
+    const index = indexTensors(samples, selection);
+    await this.#o.like?.checkUnit(unit, samples, index);
     const execution = { ...(await runner.start()), ...limitsOf(limits) };
-    if (samples.count === 0) return { file: null, layout: null, result: null, execution, started };
-    const layout = this.#layOut(unit, samples);
+    if (samples.count === 0) return { file: null, layout: null, index, result: null, execution, started };
+    const layout = this.#layOut(unit, samples, index);
     const file = await spool.create(layout);
     try {
       const activations = this.#o.activations.map(({ name, rowShape, dtype }) => ({
@@ -81,10 +89,11 @@ export class ShardWriter {
         activations,
       };
       const result = await runner.compute(job, file, onProgress);
-      return { file, layout, result, execution, started };
+      checkComputed(unit, result, activations, this.#rowsOf(samples));
+      return { file, layout, index, result, execution, started };
     } catch (error) {
       await spool.remove(file);
-      throw await this.#explain(error);
+      throw nameBug(await this.#explain(error), unit);
     }
   }
 
@@ -103,6 +112,7 @@ export class ShardWriter {
     let file = spooled.file;
     try {
       const laidOut = file === null ? null : await hasher.hash(file, spooled.layout?.tensors ?? []);
+      if (spooled.layout && laidOut) checkLaidOut(unit, spooled.layout, laidOut, spooled.index);
       let hash = laidOut;
       let compressed: FinishedData["compressed"];
       const { compression, extension } = format;
@@ -153,13 +163,17 @@ export class ShardWriter {
     await this.#o.spool.removeAll();
   }
 
-  #layOut(unit: Unit, samples: UnitSamples): ShardLayout {
+  #rowsOf(samples: UnitSamples): number {
+    return this.#o.selection === "rows" ? samples.positions.length : samples.count;
+  }
+
+  #layOut(unit: Unit, samples: UnitSamples, index: readonly IndexTensor[]): ShardLayout {
     const { run, format, activations, selection } = this.#o;
     const { identity } = run;
     return format.layout({
       activations,
       rowOffsets: rowOffsetsOf(samples, selection !== "rows"),
-      index: indexTensors(samples, selection),
+      index,
       sampleIds: samples.records,
       previews: samples.previews,
       metadata: {
@@ -184,7 +198,7 @@ export class ShardWriter {
     data: CreatedData | null,
     laidOut: FileHash | null,
   ): Commit {
-    const { run, worker, activations, selection } = this.#o;
+    const { run, worker, activations } = this.#o;
     const { layout, result } = spooled;
     const tensors = (layout?.tensors ?? []).map((tensor, i) => {
       const crc32c = laidOut?.tensors[i];
@@ -212,7 +226,7 @@ export class ShardWriter {
       crc32c: data?.hash.crc32c ?? null,
       records: [unit.from, unit.to],
       samples: samples.count,
-      rows: selection === "rows" ? samples.positions.length : samples.count,
+      rows: this.#rowsOf(samples),
       tokens: samples.inputIds.length,
       tokens_computed: result?.tokensComputed ?? 0,
       unit_sha256: samples.unitSha256,
@@ -223,6 +237,7 @@ export class ShardWriter {
       statistics: Object.fromEntries(
         activations.flatMap(({ name }, i) => entryOf(name, result?.statistics[i])),
       ),
+      ...nonFiniteOf(samples, activations, result),
       execution: { ...spooled.execution },
       by: {
         attempt,
@@ -245,6 +260,32 @@ export function rowOffsetsOf(samples: UnitSamples, reduced: boolean): Int32Array
 /** The batch limits as a commit records them: equal execution means equal batches. */
 function limitsOf(limits: BatchLimits): Execution {
   return { batch_tokens: limits.maxTokens, batch_samples: limits.maxSamples, batch_bytes: limits.maxBytes };
+}
+
+/** Names the unit in an error that the engine's process knows only by its samples. */
+function nameBug(error: unknown, unit: Unit): unknown {
+  if (!isSluiceError(error, "bug") || error.message.includes(unitName(unit))) return error;
+  return new SluiceError("bug", `${unitName(unit)}: ${error.message}`, { cause: error });
+}
+
+/** The member `non_finite` of a commit, where there is any such value. */
+function nonFiniteOf(
+  { records, parts }: UnitSamples,
+  activations: readonly ActivationSpec[],
+  result: UnitResult | null,
+): Pick<Commit, "non_finite"> {
+  const entries = activations.flatMap(({ name }, i): [string, NonFiniteEntry][] => {
+    const found = result?.nonFinite[i];
+    if (!found) return [];
+    const first = found.first.map(({ sample, nan, inf }) => ({
+      record: Number(records[sample]),
+      part: parts[sample] ?? 0,
+      nan,
+      inf,
+    }));
+    return [[name, { samples: found.samples, first }]];
+  });
+  return entries.length === 0 ? {} : { non_finite: Object.fromEntries(entries) };
 }
 
 function entryOf<T>(name: string, value: T | undefined): [string, T][] {

@@ -30,8 +30,17 @@ export class Statistics {
   #inf = 0;
   #overflow = 0;
 
-  /** Adds rows of the given width. @param overflow finite values that became infinite when encoded. */
-  update(data: Uint8Array, dtype: FloatDType, width: number, overflow = 0): void {
+  /**
+   * Adds rows of the given width.
+   * @param overflow finite values that became infinite when encoded. @param onDamaged gets each row with values that are not finite.
+   */
+  update(
+    data: Uint8Array,
+    dtype: FloatDType,
+    width: number,
+    overflow = 0,
+    onDamaged?: (row: number, nan: number, inf: number) => void,
+  ): void {
     this.#overflow += overflow;
     const values =
       dtype === "float32"
@@ -39,7 +48,11 @@ export class Statistics {
         : dtype === "bfloat16"
           ? decodeBfloat16(patternsOf(data))
           : decodeFloat16(patternsOf(data));
-    for (let start = 0; start < values.length; start += width) this.#addRow(values, start, start + width);
+    for (let start = 0; start < values.length; start += width) {
+      const { nan, inf } = { nan: this.#nan, inf: this.#inf };
+      this.#addRow(values, start, start + width);
+      if (this.#nan + this.#inf > nan + inf) onDamaged?.(start / width, this.#nan - nan, this.#inf - inf);
+    }
   }
 
   /** The statistics so far. */
