@@ -103,7 +103,12 @@ it("goes on where the commits end, and says when nothing is left", async () => {
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(100));
   const run = join(folder, "run");
-  expect((await runSluice(smallRun(dataset, run))).code).toBe(0);
+  const args = smallRun(dataset, run);
+  expect((await runSluice(args)).code).toBe(0);
+  expect(JSON.parse(await readFile(join(run, "run.json"), "utf8")).record).toMatchObject({
+    command: args,
+    expected: { records: 100, shards: 13 },
+  });
   const whole = await hashData(run);
   expect(Object.keys(whole)).toHaveLength(13);
   const again = await runSluice(smallRun(dataset, run));

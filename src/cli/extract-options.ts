@@ -141,6 +141,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     threads: whole("--threads", text("threads"), 1, 1024) ?? availableParallelism(),
     retryFailed: flags.retryFailed === true,
     yes: flags.yes === true,
+    command: [],
     leaseSeconds: parsePositive("--lease-seconds", text("leaseSeconds") ?? "60"),
     spool: text("spool"),
     checkpointDir: text("checkpointDir", "CHECKPOINT_DIR"),

@@ -101,7 +101,8 @@ export function registerExtract(program: Command): void {
     .addHelpText("after", EXAMPLE)
     .action(async (flags: Flags) => {
       const reporter = new TerminalReporter();
-      const options = resolveExtractOptions(await addLikeFlags(flags), process.env);
+      const resolved = resolveExtractOptions(await addLikeFlags(flags), process.env);
+      const options = { ...resolved, command: process.argv.slice(2) };
       try {
         const result = await extract(options, reporter);
         reporter.stop();

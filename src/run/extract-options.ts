@@ -53,6 +53,8 @@ export interface ExtractOptions {
   readonly retryFailed: boolean;
   /** Start although the estimate does not fit the disk. */
   readonly yes: boolean;
+  /** The command line as typed, for the run's record; empty where there was none. */
+  readonly command: readonly string[];
   readonly leaseSeconds: number;
   readonly spool: string | undefined;
   /** Where checkpoint_worker_N.json is copied too. */

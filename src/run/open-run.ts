@@ -115,6 +115,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
     model: plan.checkpoint.family,
     sluice: VERSION,
     node: process.version,
+    command: options.command.map(withoutSecrets),
     expected: { ...expect(records), shards: tables.reduce((sum, table) => sum + table.units.length, 0) },
   };
   const created = await store.create("run.json", encodeRunFile(identity, record));
@@ -306,4 +307,9 @@ async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan):
     if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;
     await store.create(`model/${name}`, Buffer.from(text));
   }
+}
+
+/** A user and password in front of a host's name never go into a file that others read. */
+function withoutSecrets(word: string): string {
+  return word.replace(/\/\/[^/@]+@/, "//");
 }
