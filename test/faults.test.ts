@@ -17,8 +17,8 @@ import {
   type Trial,
 } from "./fault-sweep.js";
 
-/** Of the calls to the disk, and of the points at which the power goes, so many are left out between two. */
-const STRIDE = 6;
+/** Of the calls to the disk one in so many fails. */
+const STRIDE = 8;
 const FILE_FAULTS: readonly FaultKind[] = ["refused", "lost", "full", "killed"];
 const STORE_FAULTS: readonly FaultKind[] = ["refused", "lost", "repeated"];
 
@@ -46,8 +46,9 @@ it("a fault in a call to the disk tears no commit, and the next worker completes
   expect(await findWrong(trials)).toEqual([]);
 });
 
-it("a fault in any call to the store tears no commit, and the next worker completes the run", async () => {
-  const trials = range(trial.storeCalls.length).map(
+it("a fault in a call to the store tears no commit, and the next worker completes the run", async () => {
+  const calls = range(trial.storeCalls.length).filter((at) => at % 2 === 0);
+  const trials = calls.map(
     (at) => () => failStoreCall(trial, "memory", at, STORE_FAULTS[at % STORE_FAULTS.length] ?? "lost"),
   );
   expect(await findWrong(trials)).toEqual([]);
@@ -57,7 +58,7 @@ it("a power cut at any point tears no commit, and loses nothing that was said to
   const { journal } = trial;
   const states = survivals(5).flatMap((survives, i) =>
     pointsOf(journal).map(
-      (point) => () => cutPower(trial, journal, point, survives, i === 0 && point % (2 * STRIDE) === 0),
+      (point) => () => cutPower(trial, journal, point, survives, i === 0 && point % 16 === 0),
     ),
   );
   expect(await findWrong(states)).toEqual([]);

@@ -1,9 +1,10 @@
 // A worker inside the test's own process, for tests that make its every call fail: the loop, claims, leases, log, shard
 // writer, spool and stores are those that ship, put together as `run/extract.ts` does; the model runs in place, its session
-// shared by all workers of the test, and writes its rows through the file system under test.
+// shared by all workers of the test, and writes its rows through the file system under test. The dataset is looked at in place, too.
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { vi } from "vitest";
 import { flattenError } from "../src/base/error-transfer.js";
 import { ownProcess } from "../src/base/process-identity.js";
 import { resolveExtractOptions } from "../src/cli/extract-options.js";
@@ -31,6 +32,22 @@ import { Hasher } from "../src/shard/hash.js";
 import { type FileSystem, nodeFileSystem } from "../src/store/file-system.js";
 import type { Store } from "../src/store/store.js";
 import { TINY_MODEL, writeJsonl } from "./helpers.js";
+
+// A thread for each look at the dataset would take longer than all the rest of such a run.
+vi.mock(import("../src/data/scan.js"), async (original) => {
+  const scan = await original();
+  return {
+    ...scan,
+    sampleDataset: (dataset, count) => scan.sampleRecords(dataset, count),
+    scanDataset: (dataset, samplesPerShard, maxSamples) =>
+      Promise.all(
+        dataset.streams.map((stream, s) => {
+          const maxRecords = scan.recordsOfStream(maxSamples, s, dataset.streams.length);
+          return scan.scanStream({ stream, samplesPerShard, maxRecords });
+        }),
+      ),
+  };
+});
 
 /** What the workers of a test share. */
 export interface Workshop {
@@ -64,7 +81,7 @@ export async function openWorkshop(folder: string, changes: Partial<ExtractOptio
   const options = resolveExtractOptions({ ...flags, maxSkipped: "all", yes: true }, {});
   const plan = await planRun({ ...options, ...changes });
   const { load, checkpoint } = plan;
-  const engine = createEngine(load.engine, { threads: load.threads });
+  const engine = createEngine(load.engine, { threads: load.threads, weights: "packed" });
   const model = await engine.load(buildGraph(checkpoint, load), checkpoint.weights);
   return { plan, model, hasher: new Hasher(), free: Promise.resolve() };
 }
@@ -78,7 +95,14 @@ export async function closeWorkshop(workshop: Workshop): Promise<void> {
 /** One worker's life, from its first call to its last. @throws as `extract` does. */
 export async function work(
   workshop: Workshop,
-  parts: { readonly store: Store; readonly spool: string; readonly fs?: FileSystem; readonly uuid: string },
+  parts: {
+    readonly store: Store;
+    readonly spool: string;
+    readonly fs?: FileSystem;
+    readonly uuid: string;
+    /** Changes the runner: for engines that misbehave. */
+    readonly wrap?: (runner: UnitRunner) => UnitRunner;
+  },
 ): Promise<WorkerOutcome> {
   const { plan, hasher } = workshop;
   const { store, uuid, fs = nodeFileSystem } = parts;
@@ -134,7 +158,8 @@ export async function work(
       worker: { uuid, workerId: options.workerId, host: "test", process, started: "" },
       ready: opened.weights,
     });
-    const runner = new InPlaceRunner(workshop, fs);
+    const inPlace = new InPlaceRunner(workshop, fs);
+    const runner = parts.wrap?.(inPlace) ?? inPlace;
     const derived = new DerivedFiles({
       store,
       run: opened.run,

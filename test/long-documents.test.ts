@@ -1,12 +1,15 @@
 // Windows and contexts as a whole: what is stored must be what the model computes of each piece alone.
 
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { relativeError } from "../src/engine/engine.suite.js";
 import { openRunForReading } from "../src/read/open-run.js";
 import { readInt32, readInt64, readTensor } from "../src/read/read-tensor.js";
+import type { ExtractOptions } from "../src/run/extract-options.js";
 import { FileStore } from "../src/store/file.js";
 import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
+import { closeWorkshop, openWorkshop, work } from "./in-process.js";
 
 /** The rows of a run's hook, all shards one after the other, and which token and place each is of. */
 async function rowsOf(run: string, hook: string) {
@@ -48,21 +51,32 @@ it("a context holds what the model makes of each document's piece alone, or of t
     }
   }
   const hook = "blocks.1.hook_resid_post";
-  const run = async (name: string, records: readonly (readonly number[])[] | null, ...more: string[]) => {
+  const run = async (
+    name: string,
+    records: readonly (readonly number[])[] | null,
+    options: Partial<ExtractOptions> = {},
+  ) => {
     const data = records
       ? await writeJsonl(
           join(folder, `${name}.jsonl`),
           records.map((token_ids) => ({ token_ids })),
         )
       : dataset;
-    const ended = await runSluice(
-      smallRun(data, join(folder, name), "--dtype", "float32", "--layers", "1", ...more),
-    );
-    expect(ended).toMatchObject({ code: 0 });
+    const settings = {
+      dataset: data,
+      dtype: "float32",
+      layers: "1",
+      samplesPerShard: 8,
+      ...options,
+    } as const;
+    const workshop = await openWorkshop(join(folder, `${name}-workshop`), settings);
+    const store = new FileStore(join(folder, name));
+    await work(workshop, { store, spool: join(folder, `${name}-spool`), uuid: randomUUID() });
+    await closeWorkshop(workshop);
     return rowsOf(join(folder, name), hook);
   };
   const alone = await run("alone", contexts.flat());
-  const packed = await run("packed", null, "--context-size", "16");
+  const packed = await run("packed", null, { contextSize: 16 });
   expect(packed.ids).toEqual(alone.ids);
   expect(packed.lengths).toEqual(contexts.map((pieces) => pieces.flat().length));
   expect(relativeError(Float32Array.from(packed.rows), Float32Array.from(alone.rows))).toBeLessThan(1e-5);
@@ -72,7 +86,7 @@ it("a context holds what the model makes of each document's piece alone, or of t
     "whole",
     contexts.map((pieces) => pieces.flat()),
   );
-  const across = await run("across", null, "--context-size", "16", "--attend-across", "--positions", "3:-2");
+  const across = await run("across", null, { contextSize: 16, attendAcross: true, positions: "3:-2" });
   const isKept = whole.positions.map((place, i) => {
     const sample = whole.positions.slice(0, i + 1).filter((p) => p === 0).length - 1;
     return place >= 3 && place < (whole.lengths[sample] ?? 0) - 2;
@@ -82,7 +96,7 @@ it("a context holds what the model makes of each document's piece alone, or of t
   expect(relativeError(Float32Array.from(across.rows), Float32Array.from(kept))).toBeLessThan(1e-5);
   expect(relativeError(Float32Array.from(whole.rows), Float32Array.from(packed.rows))).toBeGreaterThan(1e-3);
 
-  const some = await run("some", null, "--context-size", "16", "--positions", "0,5,-1", "--drop-short");
+  const some = await run("some", null, { contextSize: 16, positions: "0,5,-1", dropShort: true });
   const full = contexts.filter((pieces) => pieces.flat().length === 16);
   expect(some.ids).toEqual(full.flatMap((pieces) => [0, 5, 15].map((place) => pieces.flat()[place])));
   expect(some.positions).toEqual(full.flatMap(() => [0, 5, 15]));
@@ -97,6 +111,8 @@ it("refuses flags that mean nothing together", async () => {
     return ended.stderr;
   };
   expect(await refused("--stride", "4")).toContain("--stride needs --too-long window");
+  const long = ["--max-seq-length", "8", "--too-long", "window", "--stride", "9"];
+  expect(await refused(...long)).toContain("--stride is longer than the window");
   expect(await refused("--drop-short")).toContain("--drop-short needs --context-size");
   expect(await refused("--context-size", "8", "--positions", "mean")).toContain("needs --attend-across");
   expect(await refused("--keep-columns", "idd")).toMatch(/idd.*perhaps id/s);

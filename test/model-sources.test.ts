@@ -39,6 +39,7 @@ it("extracts from a GGUF file what PyTorch computes with the checkpoint it was m
   ];
   const ended = await runSluice(args, { XDG_CACHE_HOME: folder });
   expect(ended, ended.stderr).toMatchObject({ code: 0 });
+  expect(ended.stderr).toMatch(/converted weights \(\d+ MB\) are kept in .*sluice\/weights/);
   const { log, store } = await openRunForReading(new FileStore(run));
   const [commit] = await log.readAll();
   if (!commit) throw new Error("no commit");
@@ -94,7 +95,12 @@ it("an adapter is part of the run: with it the run is another, and a worker with
   const without = await extract("merged");
   expect(without.code).toBe(78);
   expect(without.stderr).toMatch(/model.adapter: the run has .*this command nothing/);
-  expect(await extract("merged", "--adapter", ADAPTER)).toMatchObject({ code: 0 });
+  // How the weights are held is the worker's own affair: it is recorded, and no part of the run.
+  const mapped = await extract("mapped", "--adapter", ADAPTER, "--weights", "mapped");
+  expect(mapped, mapped.stderr).toMatchObject({ code: 0 });
+  expect((await identityOf("mapped")).run).toBe(b.run);
+  const commit = JSON.parse(await readFile(join(folder, "mapped/tpu_0/shard_0001.json"), "utf8"));
+  expect(commit.execution).toMatchObject({ engine: "onnx", prepacking: false });
 });
 
 it("refuses with exit 78, naming the thing and what to do", async () => {

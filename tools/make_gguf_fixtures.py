@@ -51,16 +51,19 @@ NAMES = {
     "model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight",
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "post_feedforward_layernorm": "post_ffw_norm",
     "transformer.wte.weight": "token_embd.weight", "transformer.wpe.weight": "position_embd.weight", "transformer.ln_f.weight": "output_norm.weight",
     "transformer.ln_f.bias": "output_norm.bias", "ln_1": "attn_norm", "ln_2": "ffn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output",
     "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
 }
 
 
-def gguf_name(name):
+def gguf_name(name, arch):
     if name in NAMES:
         return NAMES[name]
     parts = name.split(".")
+    if arch == "olmo2" and parts[3] == "post_attention_layernorm":
+        return f"blk.{parts[2]}.post_attention_norm.{parts[-1]}"
     return f"blk.{parts[2]}.{NAMES['.'.join(parts[3:-1])]}.{parts[-1]}"
 
 
@@ -97,8 +100,16 @@ def checkpoint(name, dtype):
         w.add_head_count_kv(config["num_key_value_heads"])
         w.add_rope_freq_base(rope["rope_theta"])
         w.add_layer_norm_rms_eps(config["rms_norm_eps"])
-        if arch == "llama":
+        if arch in ("llama", "granite"):
             w.add_rope_dimension_count(head_dim)
+        if rope.get("rope_type") == "linear":  # conversion/base.py
+            w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+            w.add_rope_scaling_factor(rope["factor"])
+        if arch == "granite":  # conversion/granite.py
+            w.add_attention_scale(config["attention_multiplier"])
+            w.add_embedding_scale(config["embedding_multiplier"])
+            w.add_residual_scale(config["residual_multiplier"])
+            w.add_logit_scale(config["logits_scaling"])
         if head_dim != config["hidden_size"] // heads:
             w.add_key_length(head_dim)
             w.add_value_length(head_dim)
@@ -113,14 +124,14 @@ def checkpoint(name, dtype):
         w.add_tensor("rope_freqs.weight", np.array(factors, dtype=np.float32))
     for key, t in tensors.items():
         a = t.float().numpy()
-        if arch == "llama" and "q_proj" in key:
+        if arch in ("llama", "granite") and "q_proj" in key:
             a = permute(a, heads)
-        if arch == "llama" and "k_proj" in key:
+        if arch in ("llama", "granite") and "k_proj" in key:
             a = permute(a, config["num_key_value_heads"])
         if arch == "gpt2" and key.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
             a = a.T
         kind = TYPES.F32 if a.ndim == 1 else dtype
-        w.add_tensor(gguf_name(key), gguf.quants.quantize(np.ascontiguousarray(a), kind), raw_dtype=kind)
+        w.add_tensor(gguf_name(key, arch), gguf.quants.quantize(np.ascontiguousarray(a), kind), raw_dtype=kind)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -134,6 +145,9 @@ if __name__ == "__main__":
     checkpoint("llama3-scaled-old", TYPES.F16)  # rope_freqs.weight, one key-value head
     checkpoint("smollm2-tied", TYPES.BF16)  # no output.weight
     checkpoint("qwen2-two-kv-heads", TYPES.BF16)
+    checkpoint("qwen3", TYPES.BF16)  # linear rope scaling
+    checkpoint("olmo2", TYPES.BF16)
+    checkpoint("granite", TYPES.BF16)
     checkpoint("gpt2-inner", TYPES.F32)
     readme = "Made by tools/make_gguf_fixtures.py with gguf {}, numpy {}.\n\n- `blocks.safetensors`: blocks of each type, and the package's values\n- `*.gguf`: the checkpoints of `test/fixtures/models`, as llama.cpp's converter writes them\n"
     import importlib.metadata

@@ -1,11 +1,13 @@
 // Names that are close to one that is not known, for "did you mean": by edit distance.
 
-/** Up to three candidates within a third of the word's length in edits, the nearest first. */
+/** Up to three candidates that begin with the word, or are within a third of its length in edits; the nearest first. */
 export function nearMatches(word: string, candidates: readonly string[]): string[] {
   const limit = Math.max(1, Math.floor(word.length / 3));
+  const isNear = (name: string, distance: number) =>
+    distance <= limit || (word.length > 1 && name.startsWith(word));
   return [...new Set(candidates)]
     .map((name) => ({ name, distance: editDistance(word.toLowerCase(), name.toLowerCase()) }))
-    .filter(({ distance }) => distance <= limit)
+    .filter(({ name, distance }) => isNear(name, distance))
     .sort((a, b) => a.distance - b.distance)
     .slice(0, 3)
     .map(({ name }) => name);

@@ -135,6 +135,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     augment,
     bos,
     engine: resolveEngine(text("engine") ?? "auto", text("device") ?? "auto"),
+    weights: parseChoice("--weights", text("weights") ?? "auto", ["auto", "packed", "mapped"]),
     seed: whole("--seed", text("seed"), 0, 0xffffffff) ?? 42,
     maxSkipped: resolveMaxSkipped(text("maxSkipped")),
     threads: whole("--threads", text("threads"), 1, 1024) ?? availableParallelism(),

@@ -84,6 +84,10 @@ export function registerExtract(program: Command): void {
     .option("--augment <n>", "seeded variants of each ARC task, the task included (default: 1)")
     .option("--bos <rule>", "tokenizer, always, never (default: tokenizer)")
     .option("--engine <name>", "auto, onnx, reference (default: auto)")
+    .option(
+      "--weights <how>",
+      "auto, packed (in float32, fastest), mapped (left in their file) (default: auto: packed where it fits)",
+    )
     .option("--device <name>", "auto or cpu (default: auto)")
     .option("--seed <n>", "of variants and random positions (default: 42)")
     .option("--max-skipped <n>", "unusable records of one unit: a number or all (default: half, at least 8)")

@@ -32,13 +32,21 @@ export async function refuseMissingColumns(
   const wanted: [string, string][] = rules.keepColumns.map((column) => ["--keep-columns", column]);
   if (rules.column !== "text") wanted.unshift(["--column", rules.column]);
   for (const [flag, column] of wanted) {
-    if (isThere(column)) continue;
-    const near = nearMatches(column, [...names]);
-    throw new SluiceError("usage", `${flag} names a column that the dataset does not have`, {
-      found: column,
-      expected:
-        near.length > 0 ? `perhaps ${near.join(" or ")}` : `one of ${[...names].slice(0, 12).join(", ")}`,
-      values: { column },
-    });
+    if (!isThere(column)) throw missingColumn(flag, column, [...names], "the dataset");
   }
+}
+
+/** A column that is not there, with the names that are near. @param where what does not have it. */
+export function missingColumn(
+  flag: string,
+  column: string,
+  names: readonly string[],
+  where: string,
+): SluiceError {
+  const near = nearMatches(column, names);
+  return new SluiceError("usage", `${flag} names a column that ${where} does not have`, {
+    found: column,
+    expected: near.length > 0 ? `perhaps ${near.join(" or ")}` : `one of ${names.slice(0, 12).join(", ")}`,
+    values: { column },
+  });
 }

@@ -19,43 +19,49 @@ export function csvFormat(delimiter: "," | "\t"): TextFormat {
     if (known?.bytes !== header) known = { bytes: header, names: parseHeader(header, delimiter) };
     return known.names;
   };
-  const field = `(?:"(?:[^"]|"")*"|[^"\\n${delimiter}]*)`;
-  const strictRow = new RegExp(`^${field}(?:${delimiter}${field})*\\r?\\n$`);
   return {
     hasHeader: true,
     finder: () => new CsvFinder(delimiter.charCodeAt(0)),
     parse: (bytes, header) => parseRow(bytes, columns(header), delimiter),
     // Quotes where RFC 4180 has them, and the header's width.
     isSound: (bytes, header) => {
-      const row = withoutBlankLines(bytes.toString("utf8"));
-      return strictRow.test(row) && splitRow(row, delimiter).length === columns(header).length;
+      const { fields, isStrict } = splitRow(withoutBlankLines(bytes.toString("utf8")), delimiter);
+      return isStrict && fields.length === columns(header).length;
     },
     columns,
   };
 }
 
-/** The fields of one row, which may end in a newline. */
-export function splitRow(row: string, delimiter: string): string[] {
+/** The fields of one row, which may end in a newline; and whether quotes are only where RFC 4180 has them. */
+export function splitRow(
+  row: string,
+  delimiter: string,
+): { readonly fields: readonly string[]; readonly isStrict: boolean } {
   const fields: string[] = [];
+  let isStrict = true;
   const end = row.endsWith("\r\n") ? row.length - 2 : row.endsWith("\n") ? row.length - 1 : row.length;
   for (let at = 0; ; ) {
-    let field = "";
-    if (row[at] === '"' && at < end) {
+    let quoted = "";
+    const isQuoted = row[at] === '"' && at < end;
+    if (isQuoted) {
       at += 1;
       for (;;) {
         const quote = row.indexOf('"', at);
         const isOpen = quote < 0 || quote >= end;
-        field += row.slice(at, isOpen ? end : quote);
+        quoted += row.slice(at, isOpen ? end : quote);
         at = isOpen ? end : quote + 1;
+        isStrict &&= !isOpen;
         if (isOpen || row[at] !== '"' || at >= end) break;
-        field += '"';
+        quoted += '"';
         at += 1;
       }
     }
     const next = row.indexOf(delimiter, at);
     const isLast = next < 0 || next >= end;
-    fields.push(field + row.slice(at, isLast ? end : next));
-    if (isLast) return fields;
+    const rest = row.slice(at, isLast ? end : next);
+    isStrict &&= isQuoted ? rest === "" : !rest.includes('"');
+    fields.push(quoted + rest);
+    if (isLast) return { fields, isStrict };
     at = next + 1;
   }
 }
@@ -65,10 +71,10 @@ function withoutBlankLines(row: string): string {
   return row.replace(/^(?:[ \t]*\r?\n)+/, "");
 }
 
-function parseHeader(header: Buffer, delimiter: string): string[] {
-  let names: string[];
+function parseHeader(header: Buffer, delimiter: string): readonly string[] {
+  let names: readonly string[];
   try {
-    names = splitRow(withoutBlankLines(utf8.decode(header)), delimiter);
+    names = splitRow(withoutBlankLines(utf8.decode(header)), delimiter).fields;
   } catch (cause) {
     throw new SluiceError("config", "the header of a CSV file is not valid UTF-8", {
       fix: "Convert the file: iconv -t UTF-8.",
@@ -90,7 +96,7 @@ function parseRow(bytes: Buffer, names: readonly string[], delimiter: string): R
   } catch {
     return { unusable: "not valid UTF-8" };
   }
-  const values = splitRow(withoutBlankLines(row), delimiter);
+  const { fields: values } = splitRow(withoutBlankLines(row), delimiter);
   if (values.length > names.length)
     return { unusable: `${values.length} fields where the header has ${names.length}` };
   return { fields: Object.fromEntries(values.map((value, i) => [names[i] ?? "", value])) };

@@ -6,7 +6,7 @@ import type { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { Decompress } from "fzstd";
 import { messageOf, SluiceError } from "../base/errors.js";
-import { nearMatches } from "../base/near-matches.js";
+import { missingColumn } from "./check-columns.js";
 import { openDataset } from "./dataset.js";
 import { type Fields, fieldAt, type RawRecord } from "./fields.js";
 import { type FileKind, isCompressed, kindOf } from "./file-kind.js";
@@ -99,12 +99,7 @@ function refuseMissing(columns: readonly string[] | undefined, names: readonly s
   const missing = columns?.find(
     (name) => !names.includes(name) && !names.includes(name.split(".")[0] ?? name),
   );
-  if (missing === undefined) return;
-  const near = nearMatches(missing, names);
-  throw new SluiceError("usage", `--column names a column that ${path} does not have`, {
-    found: missing,
-    expected: near.length > 0 ? `perhaps ${near.join(" or ")}` : `one of ${names.slice(0, 12).join(", ")}`,
-  });
+  if (missing !== undefined) throw missingColumn("--column", missing, names, path);
 }
 
 /** Records of a file that comes in pieces. */

@@ -9,6 +9,8 @@ import { referenceEngine } from "./reference.js";
 export interface EngineOptions {
   /** CPU threads for one batch. */
   readonly threads: number;
+  /** How the matrices of linear layers are held; engines that know one way take it. */
+  readonly weights: "packed" | "mapped";
 }
 
 const ENGINES: Readonly<Record<string, (options: EngineOptions) => Engine>> = {

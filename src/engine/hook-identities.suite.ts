@@ -17,7 +17,11 @@ export interface Identity {
 
 /** A parameter of a block by the first of the names that the families use. */
 const OUTPUT_LAYERS = {
-  attn_out: { from: "z", modules: ["self_attn.o_proj", "attn.c_proj", "attention.dense"], norm: "attention" },
+  attn_out: {
+    from: "z",
+    modules: ["self_attn.o_proj", "attn.c_proj", "attn.attention.out_proj", "attention.dense"],
+    norm: "attention",
+  },
   mlp_out: {
     from: "mlp_post",
     modules: ["mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h"],
@@ -144,7 +148,7 @@ class Recomputed {
   }
 
   #block(layer: number, module: string): string {
-    return `${this.#checkpoint.family === "gpt2" ? "h" : "layers"}.${layer}.${module}`;
+    return `${["gpt2", "gpt_neo"].includes(this.#checkpoint.family) ? "h" : "layers"}.${layer}.${module}`;
   }
 
   #has(name: string): boolean {

@@ -1,7 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { encodeBfloat16 } from "../base/float16.js";
 import { buildGraph, openModel } from "../model/model.js";
-import { batchOf, describeEngine, loadAll, readFixture, relativeError, runTaps } from "./engine.suite.js";
+import {
+  batchOf,
+  describeEngine,
+  loadAll,
+  readFixture,
+  relativeError,
+  runTaps,
+  worstError,
+} from "./engine.suite.js";
 import { onnxEngine } from "./onnx.js";
 import { referenceEngine } from "./reference.js";
 
@@ -60,4 +68,19 @@ describe("bfloat16 taps", () => {
       expect(patterns).toEqual(encodeBfloat16(values));
     }
   });
+});
+
+describe("mapped weights", () => {
+  const mapped = onnxEngine({ threads: 1, weights: "mapped" });
+
+  it.each(["smollm2-tied", "llama3-scaled-old", "llama-head-dim", "gpt2"])(
+    "of %s agree with PyTorch: bfloat16, float16, float32, the other way round",
+    async (name) => {
+      const fixture = readFixture(name);
+      const model = await loadAll(mapped, await openModel(fixture.folder));
+      expect(model.execution.prepacking).toBe(false);
+      expect(await worstError(model, fixture)).toBeLessThan(1e-4);
+      await model.close();
+    },
+  );
 });

@@ -11,12 +11,20 @@ import type { Weights } from "../graph/weights.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
 import { storeMadeWeights } from "./made-weights.js";
 
-/** The {@link Engine} on ONNX Runtime. @param threads for the operators of one batch. */
-export function onnxEngine(options: { readonly threads: number }): Engine {
+/** What the engine is told. */
+interface OnnxOptions {
+  /** For the operators of one batch. */
+  readonly threads: number;
+  /** `packed` (the default) is faster; `mapped` needs no memory of its own for the weights. */
+  readonly weights?: "packed" | "mapped";
+}
+
+/** The {@link Engine} on ONNX Runtime. */
+export function onnxEngine(options: OnnxOptions): Engine {
   return {
     name: "onnx",
     async load(graph: Graph, weights: Weights): Promise<LoadedModel> {
-      const lowered = lowerToOnnx(graph, storeMadeWeights(weights, weightsOf(graph)));
+      const lowered = lowerToOnnx(graph, storeMadeWeights(weights, weightsOf(graph)), options.weights);
       try {
         const session = await ort.InferenceSession.create(lowered.model, {
           executionProviders: ["cpu"],
@@ -28,7 +36,7 @@ export function onnxEngine(options: { readonly threads: number }): Engine {
           logSeverityLevel: 3,
           extra: { session: { model_external_initializers_file_folder_path: lowered.folder } },
         });
-        return new OnnxSession(session, lowered, graph, options.threads);
+        return new OnnxSession(session, lowered, graph, options);
       } catch (cause) {
         throw new SluiceError("config", "ONNX Runtime cannot load the model", {
           found: cause instanceof Error ? cause.message : String(cause),
@@ -45,7 +53,7 @@ class OnnxSession implements LoadedModel {
   readonly #selection: LoweredOnnx["selection"];
   readonly #graph: Graph;
 
-  constructor(session: ort.InferenceSession, lowered: LoweredOnnx, graph: Graph, threads: number) {
+  constructor(session: ort.InferenceSession, lowered: LoweredOnnx, graph: Graph, options: OnnxOptions) {
     this.#session = session;
     this.#selection = lowered.selection;
     this.#graph = graph;
@@ -55,9 +63,9 @@ class OnnxSession implements LoadedModel {
       device: "cpu",
       cpu: cpus()[0]?.model.trim() ?? "unknown",
       isa: readIsaFlags(),
-      threads,
+      threads: options.threads,
       optimisation: "all",
-      prepacking: true,
+      prepacking: options.weights !== "mapped",
     };
   }
 

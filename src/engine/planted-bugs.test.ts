@@ -1,6 +1,7 @@
 // The fixtures must be able to fail: each bug that a family's code could have is planted, in the config or in the graph, and has
 // to show against PyTorch's numbers at ten times the bound at least.
 
+import { readFileSync } from "node:fs";
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -73,7 +74,7 @@ const dropNorm =
 const normaliseWhole: Change = (n) =>
   n.op === "rmsNorm" && n.groups > 1 ? { ...n, weight: null, groups: 1 } : n;
 const cutWhole: Change = (n) => (n.op === "slice" ? { ...n, groups: 1, from: n.from * n.groups } : n);
-const swapHalves: Change = (n) => (n.op === "slice" && n.width === 24 ? { ...n, from: 24 - n.from } : n);
+const swapHalves: Change = (n) => (n.op === "slice" && n.width === 20 ? { ...n, from: 20 - n.from } : n);
 
 describe("planted bugs are seen against PyTorch's numbers", () => {
   it.each<[string, string, Change]>([
@@ -85,6 +86,8 @@ describe("planted bugs are seen against PyTorch's numbers", () => {
     ["a window that is one too wide", "phi3", widen],
     ["a window that is one too narrow", "mistral", narrow],
     ["a window that is one too narrow, with an explicit mask", "gemma2-odd-heads", narrow],
+    ["a window that is one too wide", "gpt-neo", widen],
+    ["scores scaled by the head's width", "gpt-neo", usualScale],
     ["a missing soft cap", "gemma2", dropSoftcap],
     ["a missing soft cap, standard attention", "gemma2-odd-heads", dropSoftcap],
     ["scores scaled by the head's width", "gemma2", usualScale],
@@ -124,19 +127,31 @@ describe("planted bugs are seen against PyTorch's numbers", () => {
       sliding_attention: { rope_type: "default", rope_theta: theta },
     },
   });
+  const inside = JSON.parse(
+    readFileSync(join(readFixture("gemma3-with-images").folder, "config.json"), "utf8"),
+  );
+  const insideWith = (change: Config) => ({ text_config: { ...inside.text_config, ...change } });
   it.each<[string, string, Config]>([
+    [
+      "the rope base of one kind of layer, by its older name",
+      "gemma3-with-images",
+      insideWith({ rope_local_base_freq: 120 }),
+    ],
+    [
+      "missing rope scaling: linear, older spelling",
+      "gemma3-with-images",
+      insideWith({ rope_scaling: null }),
+    ],
     ["epsilon", "llama2-all-heads", { rms_norm_eps: 1e-6 }],
     ["epsilon", "gpt2", { layer_norm_epsilon: 1e-6 }],
     ["epsilon", "gpt-neox-sequential", { layer_norm_eps: 1e-5 }],
     ["the rope base", "qwen2-one-kv-head", { rope_theta: 11_000 }],
     ["the rope base, by an older name", "pythia", { rotary_emb_base: 110 }],
     ["the rope base of one kind of layer", "gemma3", localBase(10_000)],
-    ["the rope base of one kind of layer, by its older name", "gemma3-old", { rope_local_base_freq: 110 }],
     ["missing rope scaling: llama3", "llama3-scaled", { rope_parameters: { rope_theta: 10_000 } }],
     ["missing rope scaling: yarn", "mistral-yarn", { rope_scaling: null }],
     ["rope scaling in every layer", "olmo3", { rope_parameters: OLMO3_YARN }],
     ["missing rope scaling: linear", "qwen3", { rope_parameters: { rope_theta: 10_000 } }],
-    ["missing rope scaling: linear, older spelling", "gemma3-old", { rope_scaling: null }],
     ["a missing bias", "llama-head-dim", { attention_bias: false }],
     ["a missing bias", "llama-head-dim", { mlp_bias: false }],
     ["a missing bias", "qwen3-window", { attention_bias: false }],

@@ -17,14 +17,23 @@ export interface LoweredOnnx {
   readonly selection: "rows" | "mean" | "max";
 }
 
-/** Lowers a graph. Outputs are named as the taps; bfloat16 ones leave as uint16. @throws SluiceError `config` where weights lie on several drives. */
-export function lowerToOnnx(graph: Graph, weights: StoredWeights): LoweredOnnx {
-  return new Lowering(graph, weights).lower();
+/**
+ * Lowers a graph. Outputs are named as the taps; bfloat16 ones leave as uint16.
+ * @param placement of the linear layers' matrices: `packed`, constants that ONNX Runtime widens and packs when it loads; or `mapped`, left in the file and widened when used.
+ * @throws SluiceError `config` where weights lie on several drives.
+ */
+export function lowerToOnnx(
+  graph: Graph,
+  weights: StoredWeights,
+  placement: "packed" | "mapped" = "packed",
+): LoweredOnnx {
+  return new Lowering(graph, weights, placement).lower();
 }
 
 class Lowering {
   readonly #graph: Graph;
   readonly #weights: StoredWeights;
+  readonly #placement: "packed" | "mapped";
   readonly #m = new OnnxModel();
   readonly #values: string[] = [];
   readonly #shared = new Map<string, string>();
@@ -35,9 +44,10 @@ class Lowering {
   readonly #length: string;
   readonly #ids: string;
 
-  constructor(graph: Graph, weights: StoredWeights) {
+  constructor(graph: Graph, weights: StoredWeights, placement: "packed" | "mapped") {
     this.#graph = graph;
     this.#weights = weights;
+    this.#placement = placement;
     const m = this.#m;
     const tokens = m.input("tokens", "int32", ["samples", "length"]);
     const shape = m.node("Shape", [tokens]);
@@ -66,7 +76,7 @@ class Lowering {
         return this.#flatten(all, node.width);
       }
       case "linear": {
-        const inputs = [at(node.x), this.#weight(node.weight)];
+        const inputs = [at(node.x), this.#matrix(node.weight, at(node.x))];
         if (node.bias !== null) inputs.push(this.#weight(node.bias));
         return m.node("Gemm", inputs, { transB: { int: node.inputMajor ? 0 : 1 } });
       }
@@ -294,6 +304,21 @@ class Lowering {
     return this.#once(`widened_${name}`, () =>
       this.#m.node("Cast", [stored], { to: { int: ONNX_TYPES.float32 } }),
     );
+  }
+
+  /**
+   * A linear layer's matrix. Mapped, it is reshaped to its own shape, which is computed from the layer's input: so it is no
+   * constant to be widened and packed at load, and is widened when its layer's turn comes and not before.
+   */
+  #matrix(name: string, x: string): string {
+    if (this.#placement === "packed") return this.#weight(name);
+    const m = this.#m;
+    const tensor = this.#find(name);
+    const rows = m.node("Slice", [m.node("Shape", [x]), m.ints(0), m.ints(1)]);
+    const shape = m.node("Add", [m.ints(...tensor.shape), m.node("Mul", [rows, m.ints(0)])]);
+    const stored = m.node("Reshape", [this.#external(tensor), shape]);
+    if (tensor.dtype === "float32") return stored;
+    return m.node("Cast", [stored], { to: { int: ONNX_TYPES.float32 } });
   }
 
   /** Locations are relative to the root: a checkpoint's files and what is made from them lie in several folders. */

@@ -36,7 +36,7 @@ it.each([
     "qwen3-window",
     "gemma2",
   ],
-  ...["gemma3", "gemma3-old", "gemma3-with-images", "phi3", "olmo2", "granite", "pythia"],
+  ...["gemma3", "gemma3-with-images", "phi3", "olmo2", "granite", "pythia", "gpt-neo"],
 ])("survives any change of %s", (name) => {
   const config: RawConfig = JSON.parse(readFileSync(join(ROOT, name, "config.json"), "utf8"));
   const fields = [

@@ -18,7 +18,7 @@ const HARMLESS = new Set(
   problem_type return_dict output_attentions output_hidden_states chunk_size_feed_forward use_return_dict finetuning_task max_window_layers
   reorder_and_upcast_attn is_llama_config transformers.js_config auto_map num_labels tokenizer_class prefix _attn_implementation
   _attn_implementation_autoset attn_implementation unsloth_version unsloth_fixed max_length min_length do_sample temperature top_k top_p
-  repetition_penalty num_beams torchscript mlp_only_layers is_decoder classifier_dropout cache_implementation num_logits_to_keep keys_to_ignore_at_inference _flash_attn_2_enabled`.split(
+  repetition_penalty num_beams torchscript mlp_only_layers is_decoder classifier_dropout cache_implementation num_logits_to_keep resid_dropout embed_dropout keys_to_ignore_at_inference _flash_attn_2_enabled`.split(
     /\s+/,
   ),
 );

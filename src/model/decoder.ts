@@ -56,6 +56,15 @@ export function embedTokens(
   return g.tap(HOOKS.embed.path, g.scale(g.embed(weight, c.vocabulary, c.width), scale));
 }
 
+/** Learned position embeddings, marked as a hook point. */
+export function embedPositions(
+  g: GraphBuilder,
+  weight: string,
+  c: { readonly maxPositions: number; readonly width: number },
+): ValueId {
+  return g.tap(HOOKS.pos_embed.path, g.embedPositions(weight, c.maxPositions, c.width));
+}
+
 const ACTIVATIONS = {
   silu: "silu",
   swish: "silu",

@@ -75,6 +75,8 @@ describe("a config that says what is not computed", () => {
     ],
     ["olmo2", { clip_qkv: 8 }, /clip_qkv is not known/],
     ["gpt2", { scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx/],
+    ["gpt-neo", { attention_types: [[["global"], 3]] }, /attention_types.*2 layers/],
+    ["gpt-neo", { attention_layers: ["local", "global"] }, /attention_layers.*what attention_types says/],
     ["llama3-scaled", { architectures: ["MixtralForCausalLM"] }, /MixtralForCausalLM.*Mixtures of experts/],
     ["llama3-scaled", { architectures: ["Qwen2MoeForCausalLM"] }, /Mixtures of experts/],
     ["llama3-scaled", { architectures: ["Qwen2VLForConditionalGeneration"] }, /images and text/],

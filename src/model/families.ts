@@ -5,6 +5,7 @@ import type { Family } from "./family.js";
 import { gemma } from "./gemma.js";
 import { gemma2 } from "./gemma2.js";
 import { gemma3, gemma3WithImages } from "./gemma3.js";
+import { gptNeo } from "./gpt-neo.js";
 import { gptNeox } from "./gpt-neox.js";
 import { gpt2 } from "./gpt2.js";
 import { granite } from "./granite.js";
@@ -31,6 +32,7 @@ export const FAMILIES: readonly Family[] = [
   olmo3,
   granite,
   gptNeox,
+  gptNeo,
   gpt2,
 ];
 

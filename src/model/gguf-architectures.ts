@@ -70,6 +70,13 @@ function gatedConfig({ m, ropeFactors }: GgufSource, architecture: string, model
   };
 }
 
+/** llama.cpp's converter interleaves the rows of q and k for Llama and what it derives from it. */
+function interleavedHeads(name: string, config: RawConfig): GgufChange | undefined {
+  if (name.includes("q_proj")) return { kind: "interleaved", heads: Number(config.num_attention_heads) };
+  if (name.includes("k_proj")) return { kind: "interleaved", heads: Number(config.num_key_value_heads) };
+  return undefined;
+}
+
 /** All architectures that this version reads. */
 export const GGUF_ARCHITECTURES: Readonly<Record<string, GgufArchitecture>> = {
   // Llama, and Mistral and others that are built like it.
@@ -80,11 +87,7 @@ export const GGUF_ARCHITECTURES: Readonly<Record<string, GgufArchitecture>> = {
       attention_bias: source.m.hasTensor("blk.0.attn_q.bias"),
       mlp_bias: source.m.hasTensor("blk.0.ffn_up.bias"),
     }),
-    change(name, config) {
-      if (name.includes("q_proj")) return { kind: "interleaved", heads: Number(config.num_attention_heads) };
-      if (name.includes("k_proj")) return { kind: "interleaved", heads: Number(config.num_key_value_heads) };
-      return undefined;
-    },
+    change: interleavedHeads,
   },
   qwen2: { names: LLAMA_NAMES, config: (source) => gatedConfig(source, "Qwen2ForCausalLM", "qwen2") },
   qwen3: {
@@ -94,6 +97,38 @@ export const GGUF_ARCHITECTURES: Readonly<Record<string, GgufArchitecture>> = {
       "blk.{}.attn_k_norm": "layers.{}.self_attn.k_norm",
     },
     config: (source) => gatedConfig(source, "Qwen3ForCausalLM", "qwen3"),
+  },
+  olmo2: {
+    names: {
+      token_embd: "embed_tokens",
+      output_norm: "norm",
+      output: "lm_head",
+      "blk.{}.attn_q": "layers.{}.self_attn.q_proj",
+      "blk.{}.attn_k": "layers.{}.self_attn.k_proj",
+      "blk.{}.attn_v": "layers.{}.self_attn.v_proj",
+      "blk.{}.attn_q_norm": "layers.{}.self_attn.q_norm",
+      "blk.{}.attn_k_norm": "layers.{}.self_attn.k_norm",
+      "blk.{}.attn_output": "layers.{}.self_attn.o_proj",
+      "blk.{}.post_attention_norm": "layers.{}.post_attention_layernorm",
+      "blk.{}.ffn_gate": "layers.{}.mlp.gate_proj",
+      "blk.{}.ffn_up": "layers.{}.mlp.up_proj",
+      "blk.{}.ffn_down": "layers.{}.mlp.down_proj",
+      "blk.{}.post_ffw_norm": "layers.{}.post_feedforward_layernorm",
+    },
+    config: (source) => gatedConfig(source, "Olmo2ForCausalLM", "olmo2"),
+  },
+  granite: {
+    names: LLAMA_NAMES,
+    config: (source) => ({
+      ...gatedConfig(source, "GraniteForCausalLM", "granite"),
+      attention_multiplier: source.m.positive("attention.scale", 1),
+      embedding_multiplier: source.m.positive("embedding_scale", 1),
+      residual_multiplier: source.m.positive("residual_scale", 1),
+      logits_scaling: source.m.positive("logit_scale", 1),
+      attention_bias: source.m.hasTensor("blk.0.attn_q.bias"),
+      mlp_bias: source.m.hasTensor("blk.0.ffn_up.bias"),
+    }),
+    change: interleavedHeads,
   },
   gpt2: {
     names: {

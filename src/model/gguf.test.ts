@@ -19,6 +19,9 @@ const NAMES = [
   "llama3-scaled-old",
   "smollm2-tied",
   "qwen2-two-kv-heads",
+  "qwen3",
+  "olmo2",
+  "granite",
   "gpt2-inner",
 ] as const;
 let cache: string;
@@ -47,12 +50,9 @@ describe.each(NAMES)("%s", (name) => {
       expect(readTensor(found), base).toEqual(readTensor(expected));
     }
     const facts = (s: object) => JSON.parse(JSON.stringify(s));
-    const { frequencies, ...rest } = facts(shape);
-    const { frequencies: theirs, ...others } = facts(original.shape);
     // The converter does not say the activation, nor is GPT-2's ever another.
-    expect(rest).toEqual(name === "gpt2-inner" ? { ...others, activation: "gelu_tanh" } : others);
-    for (const [i, frequency] of (frequencies ?? []).entries())
-      expect(frequency / theirs[i]).toBeCloseTo(1, 4);
+    const expected = facts(original.shape);
+    expect(facts(shape)).toEqual(name === "gpt2-inner" ? { ...expected, activation: "gelu_tanh" } : expected);
   });
 });
 
@@ -69,14 +69,11 @@ it("leaves where it lies what needs no change, and widens nothing that is plain"
 });
 
 describe.each([onnxEngine({ threads: 1 }), referenceEngine()])("$name", (engine) => {
-  it.each(["llama-head-dim", "llama3-scaled-old", "smollm2-tied", "qwen2-two-kv-heads"])(
-    "agrees with PyTorch on %s.gguf",
-    async (name) => {
-      const model = await loadAll(engine, await openModel(join(ROOT, `${name}.gguf`)));
-      expect(await worstError(model, readFixture(name))).toBeLessThan(1e-4);
-      await model.close();
-    },
-  );
+  it.each(NAMES.filter((name) => name !== "gpt2-inner"))("agrees with PyTorch on %s.gguf", async (name) => {
+    const model = await loadAll(engine, await openModel(join(ROOT, `${name}.gguf`)));
+    expect(await worstError(model, readFixture(name))).toBeLessThan(1e-4);
+    await model.close();
+  });
 });
 
 describe("refuses", () => {

@@ -1,12 +1,10 @@
 // GPT-2 (Radford et al. 2019): learned positions, LayerNorm with biases, an MLP of two layers, and linear layers whose
 // weights are stored the other way round (Conv1D). transformers: models/gpt2/modeling_gpt2.py
 
-import type { GraphBuilder } from "../graph/builder.js";
 import type { ActivationKind, ValueId } from "../graph/graph.js";
 import { activate, attend, type Block } from "./block.js";
-import { buildDecoder, embedTokens, layerNorm, readActivation } from "./decoder.js";
+import { buildDecoder, embedPositions, embedTokens, layerNorm, readActivation } from "./decoder.js";
 import type { Family } from "./family.js";
-import { HOOKS } from "./hooks.js";
 import type { ModulePaths } from "./parse-hooks.js";
 
 export const gpt2: Family = {
@@ -38,7 +36,7 @@ export const gpt2: Family = {
         buildDecoder(g, {
           layers: c.layers,
           blocks: "h",
-          embed: () => g.add(embedTokens(g, "wte.weight", c), embedPositions(g, c)),
+          embed: () => g.add(embedTokens(g, "wte.weight", c), embedPositions(g, "wpe.weight", c)),
           block(b, x) {
             const mid = b.addAttention(x, attention(b, norm(g, x, b.name("ln_1")), c));
             return b.addMlp(mid, mlp(b, norm(g, mid, b.name("ln_2")), c));
@@ -49,10 +47,6 @@ export const gpt2: Family = {
     };
   },
 };
-
-function embedPositions(g: GraphBuilder, c: { maxPositions: number; width: number }): ValueId {
-  return g.tap(HOOKS.pos_embed.path, g.embedPositions("wpe.weight", c.maxPositions, c.width));
-}
 
 function attention(
   b: Block,

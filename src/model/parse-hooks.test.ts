@@ -79,6 +79,7 @@ describe("--hooks", () => {
     ["12", "llama3-scaled", /bare number.*--layers 12 --hooks resid_post/],
     ["resid_pots", "llama3-scaled", /Did you mean resid_post/],
     ["blocks.0.hook_mpl_out", "llama3-scaled", /Did you mean blocks.0.hook_mlp_out/],
+    ["mlp", "llama3-scaled", /Did you mean mlp_pre or mlp_out or mlp_post/],
     ["blocks.0.attn.hook_pattern", "llama3-scaled", /rot_q and rot_k/],
     ["", "llama3-scaled", /not known/],
     ["nothing_*", "llama3-scaled", /matches no hook point/],

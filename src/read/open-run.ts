@@ -16,6 +16,12 @@ export interface ReadableRun {
 /** Opens a run. @throws SluiceError `config` where there is none; `data` where run.json is damaged. */
 export async function openRunForReading(store: Store): Promise<ReadableRun> {
   if ((await store.head("run.json")) === null) {
+    for await (const _worker of store.list("workers/")) {
+      throw new SluiceError("config", `the run at ${store.uri} has not been created yet`, {
+        found: "a worker's heartbeat, and no run.json",
+        fix: "The first worker reads the dataset once; look again later, or start extract where none is running.",
+      });
+    }
     throw new SluiceError("config", `there is no run at ${store.uri}`, {
       expected: "a folder with run.json",
       fix: "Check the path.",

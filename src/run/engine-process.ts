@@ -15,6 +15,7 @@ import type { UnitJob, UnitResult } from "./compute-unit.js";
 export interface LoadRequest {
   readonly engine: string;
   readonly threads: number;
+  readonly weights: "packed" | "mapped";
   /** The checkpoint's folder, or its GGUF file. */
   readonly model: string;
   /** The folder of an adapter to be merged into it. */

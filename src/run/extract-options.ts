@@ -45,6 +45,8 @@ export interface ExtractOptions {
   readonly augment: number;
   readonly bos: "tokenizer" | "always" | "never";
   readonly engine: string;
+  /** How the engine holds the weights: packed for speed, or mapped from their file. */
+  readonly weights: "auto" | "packed" | "mapped";
   readonly seed: number;
   readonly maxSkipped: number | "all" | "half";
   readonly threads: number;

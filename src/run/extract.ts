@@ -4,6 +4,7 @@
 import { randomUUID } from "node:crypto";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
+import { cacheFolder } from "../base/cache-folder.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { ownProcess } from "../base/process-identity.js";
 import { ThreadedUnitReader } from "../data/unit-reader.js";
@@ -90,6 +91,7 @@ class Extraction {
 
   async run(): Promise<ExtractResult> {
     const plan = await this.#plan();
+    this.#noteMadeWeights(plan);
     const store = openStore(this.#options.output);
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
@@ -135,6 +137,13 @@ class Extraction {
       if (stopping.aborted && !isSluiceError(error)) throw preempted(this.#preemption);
       throw error;
     }
+  }
+
+  #noteMadeWeights({ madeBytes }: RunPlan): void {
+    if (madeBytes === 0) return;
+    const size =
+      madeBytes < 1e9 ? `${(madeBytes / 1e6).toFixed(0)} MB` : `${(madeBytes / 1e9).toFixed(1)} GB`;
+    this.#reporter.note(`converted weights (${size}) are kept in ${cacheFolder("weights")}`);
   }
 
   async #work(plan: RunPlan, store: Store, leases: Leases): Promise<ExtractResult> {

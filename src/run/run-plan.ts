@@ -6,7 +6,9 @@ import { openChatTemplate } from "../data/chat-template.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
+import { choosePlacement, type WeightPlacement } from "../estimate/memory.js";
 import { costOf } from "../graph/graph.js";
+import { measureWeights, type WeightSizes } from "../graph/weight-sizes.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { type HookPoint, hookPoints } from "../model/hooks.js";
 import { locateAdapter, locateModel } from "../model/locate.js";
@@ -21,6 +23,7 @@ import type { LoadRequest } from "./engine-process.js";
 import type { ExtractOptions } from "./extract-options.js";
 import type { Identity } from "./identity.js";
 import { LikeRun } from "./like.js";
+import { machineMemory } from "./machine-memory.js";
 import { hashFile } from "./weights-hash.js";
 
 /** Bytes of a batch's outputs and largest intermediates at most. A constant, so that batches do not depend on the machine. */
@@ -40,6 +43,8 @@ export interface RunPlan {
   readonly rules: RecordRules;
   readonly limits: BatchLimits;
   readonly load: LoadRequest;
+  /** Bytes of the weights that the engine puts into the cache folder, where they are not there yet. */
+  readonly madeBytes: number;
   /** The run that this one is to be like. */
   readonly like: LikeRun | null;
   /** The identity but for what is only known from the dataset's and the weights' bytes. */
@@ -71,22 +76,24 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     meaning,
   }));
   format.check?.(activations);
+  const wanted = { taps: taps.map((tap) => tap.name), selection, tapDType } as const;
+  const graph = buildGraph(checkpoint, wanted);
+  const sizes = measureWeights(graph, checkpoint.weights);
   const load: LoadRequest = {
     engine: options.engine,
     threads: options.threads,
+    weights: placeWeights(options, sizes, download),
     model,
     adapter,
-    taps: taps.map((tap) => tap.name),
-    selection,
-    tapDType,
+    ...wanted,
   };
-  const cost = costOf(buildGraph(checkpoint, load));
+  const cost = costOf(graph);
   const contextSize = options.contextSize ?? null;
   const maxLength =
     contextSize === null
       ? limitLength("--max-seq-length", options.maxSeqLength, checkpoint)
       : limitLength("--context-size", contextSize, checkpoint);
-  const stride = Math.min(options.stride ?? maxLength, maxLength);
+  const stride = limitStride(options.stride ?? maxLength, maxLength);
   const dataset = await openDataset(options.dataset, usedColumns(options), download);
   const tokenizer = await openTokenizer(model);
   const template = options.prompt === "chat" ? openChatTemplate(tokenizer) : null;
@@ -128,6 +135,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       ...cost,
     },
     load,
+    madeBytes: options.engine === "onnx" ? sizes.madeBytes : 0,
     like,
     identity: {
       format: "sluice-run-1",
@@ -180,10 +188,30 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
   return plan;
 }
 
+function placeWeights(
+  options: ExtractOptions,
+  sizes: WeightSizes,
+  { warn }: DownloadOptions,
+): WeightPlacement {
+  const { engine, weights } = options;
+  const { placement, warning } = choosePlacement(sizes, engine, weights, MAX_BATCH_BYTES, machineMemory());
+  if (warning !== null) warn?.(warning);
+  return placement;
+}
+
 /** Nothing where there is no adapter, so that such runs keep their ids. */
 async function identifyAdapter({ adapter }: Checkpoint): Promise<Pick<Identity["model"], "adapter">> {
   if (!adapter) return {};
   return { adapter: { config: { ...adapter.config }, weights_sha256: await hashFile(adapter.file) } };
+}
+
+/** Windows that lie apart would leave out what is between them. */
+function limitStride(stride: number, maxLength: number): number {
+  if (stride <= maxLength) return stride;
+  throw new SluiceError("usage", "--stride is longer than the window: the tokens between would be in none", {
+    found: `--stride ${stride}`,
+    expected: `at most ${maxLength} (--max-seq-length)`,
+  });
 }
 
 /** Learned positions bound the input; rotary ones only make it unlike what the model was trained on. */

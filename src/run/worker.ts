@@ -40,15 +40,17 @@ interface ReadUnit {
  */
 export async function runWorker(parts: WorkerParts): Promise<WorkerOutcome> {
   const { preemption, progress, shards } = parts;
-  const ahead = new ReadAhead(parts);
+  /** A unit could not be stored: that ends the worker, and nothing more is worth computing. */
+  const failed = new AbortController();
+  const ahead = new ReadAhead(parts, failed.signal);
   let storing: Promise<void> = Promise.resolve();
   try {
     for (let read = await ahead.next(); read; read = await ahead.next()) {
-      const spooled = await computeUnit(parts, read);
+      const spooled = await computeUnit(parts, read, failed.signal);
       await storing;
       if (!spooled) continue;
       storing = storeUnit(parts, read, spooled);
-      storing.catch(() => ahead.stop()); // Raised at the next await of `storing`, which need not wait for another unit.
+      storing.catch(() => failed.abort()); // Raised at the next await of `storing`.
     }
     await storing;
     return preemption.stopping.aborted && !progress.isComplete ? "preempted" : "complete";
@@ -62,13 +64,13 @@ export async function runWorker(parts: WorkerParts): Promise<WorkerOutcome> {
 class ReadAhead {
   readonly #parts: WorkerParts;
   readonly #dropped = new AbortController();
-  /** Told to stop, or failed: waiting for others must end, since the worker that fails may be what is waited for. */
+  /** Told to stop, failed, or dropped: waiting for others must end, since this very worker may be what is waited for. */
   readonly #signal: AbortSignal;
   #next: Promise<ReadUnit | null> | undefined;
 
-  constructor(parts: WorkerParts) {
+  constructor(parts: WorkerParts, failed: AbortSignal) {
     this.#parts = parts;
-    this.#signal = AbortSignal.any([parts.preemption.stopping, this.#dropped.signal]);
+    this.#signal = AbortSignal.any([parts.preemption.stopping, failed, this.#dropped.signal]);
   }
 
   /** The next unit, read; null when there is nothing left to do, or when told to stop. */
@@ -86,14 +88,9 @@ class ReadAhead {
     return read;
   }
 
-  /** Takes no further unit. */
-  stop(): void {
-    this.#dropped.abort();
-  }
-
   /** Stops, and gives back what was read ahead. */
   async drop(): Promise<void> {
-    this.stop();
+    this.#dropped.abort();
     const read = await this.#next?.catch(() => null);
     if (read) await release(this.#parts, read.claim);
   }
@@ -124,8 +121,12 @@ async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<Re
   return null;
 }
 
-/** Runs the unit's batches into a spool file; null where it was dropped: the engine failed on it, or the grace is too short. */
-async function computeUnit(parts: WorkerParts, read: ReadUnit): Promise<SpooledUnit | null> {
+/** Runs the unit's batches into a spool file; null where it was dropped: the engine failed on it, the grace is too short, or the worker has failed. */
+async function computeUnit(
+  parts: WorkerParts,
+  read: ReadUnit,
+  failed: AbortSignal,
+): Promise<SpooledUnit | null> {
   const { claims, leases, preemption, progress, runner, shards } = parts;
   const { unit } = read.claim;
   const started = performance.now();
@@ -134,14 +135,16 @@ async function computeUnit(parts: WorkerParts, read: ReadUnit): Promise<SpooledU
     const reserve = 2_000;
     if (progress.secondsLeftOfUnit() * 1000 > preemption.remainingMs - reserve) void runner.stop();
   };
+  const stop = () => void runner.stop();
   preemption.stopping.addEventListener("abort", stopIfLate);
+  failed.addEventListener("abort", stop);
   try {
     const spooled = await shards.spool(unit, read.samples, runner, (tokens) => progress.advance(tokens));
     progress.finishUnit((performance.now() - started) / 1000);
     return spooled;
   } catch (error) {
     progress.dropUnit();
-    const stopped = preemption.stopping.aborted;
+    const stopped = preemption.stopping.aborted || failed.aborted;
     if (!stopped && error instanceof EngineFailure) await leases.noteFailure(unit, error.message);
     await release(parts, read.claim);
     claims.forget(unit, false);
@@ -156,6 +159,7 @@ async function computeUnit(parts: WorkerParts, read: ReadUnit): Promise<SpooledU
     throw error;
   } finally {
     preemption.stopping.removeEventListener("abort", stopIfLate);
+    failed.removeEventListener("abort", stop);
   }
 }
 
