@@ -2,8 +2,7 @@
 // that are not finite are counted and left out of the moments.
 
 import type { FloatDType } from "../base/dtype.js";
-import { decodeBfloat16, decodeFloat16 } from "../base/float16.js";
-import { floatsOf, patternsOf } from "./encode.js";
+import { decodeRows } from "./encode.js";
 
 /** What a commit records; see `statisticsEntrySchema`. */
 export interface StatisticsSummary {
@@ -42,14 +41,10 @@ export class Statistics {
     onDamaged?: (row: number, nan: number, inf: number) => void,
   ): void {
     this.#overflow += overflow;
-    const values =
-      dtype === "float32"
-        ? floatsOf(data)
-        : dtype === "bfloat16"
-          ? decodeBfloat16(patternsOf(data))
-          : decodeFloat16(patternsOf(data));
+    const values = decodeRows(data, dtype);
     for (let start = 0; start < values.length; start += width) {
-      const { nan, inf } = { nan: this.#nan, inf: this.#inf };
+      const nan = this.#nan;
+      const inf = this.#inf;
       this.#addRow(values, start, start + width);
       if (this.#nan + this.#inf > nan + inf) onDamaged?.(start / width, this.#nan - nan, this.#inf - inf);
     }
