@@ -1,7 +1,7 @@
 // `sluice verify`: the proof that every sample is there exactly once.
 
 import type { Command } from "commander";
-import { EXIT_CODES } from "../base/errors.js";
+import { EXIT_CODES, SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
 import { openRunForReading } from "../read/open-run.js";
 import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
@@ -45,6 +45,7 @@ export function registerVerify(program: Command): void {
       "\nExample:\n  sluice verify ./run --deep --dataset prompts.jsonl\n  sluice verify ./run --against-hf 8 --python ~/venv/bin/python\n\nExit code 65 where anything is doubled, corrupt, foreign or of another dataset, further from transformers than the stored type's\nrounding allows, or missing of a run that says it is complete.",
     )
     .action(async (run: string, flags: VerifyFlags) => {
+      refuseLoneFlags(flags);
       const samples = flags.againstHf === undefined ? 0 : parseWhole("--against-hf", flags.againstHf, 1);
       const seed = parseWhole("--seed", flags.seed ?? "42");
       const readable = await openRunForReading(openStore(run));
@@ -84,6 +85,13 @@ export function registerVerify(program: Command): void {
         line.stop();
       }
     });
+}
+
+/** Flags that say how to compare, and nothing is to be compared. */
+function refuseLoneFlags(flags: VerifyFlags): void {
+  const lone = (["model", "adapter", "python", "seed"] as const).find((name) => flags[name] !== undefined);
+  if (lone === undefined || flags.againstHf !== undefined) return;
+  throw new SluiceError("usage", `--${lone} needs --against-hf`, { fix: "See sluice verify --help." });
 }
 
 function describeDifference({ unit, stream, records, reason }: DatasetDifference): string {

@@ -89,6 +89,10 @@ it("says what is missing, and how to get it", async () => {
   const other = join(FIXTURES, "models/qwen2-two-kv-heads");
   const refused = await runSluice(["verify", output, "--against-hf", "1", "--model", other]);
   expect(refused).toMatchObject({ code: 78, stderr: expect.stringContaining("is not the model of the run") });
+  expect(await runSluice(["verify", output, "--model", other])).toMatchObject({
+    code: 64,
+    stderr: expect.stringContaining("--model needs --against-hf"),
+  });
   await rm(join(output, "checkpoints"), { recursive: true });
   const unknown = await runSluice(["verify", output, "--against-hf", "1"]);
   expect(unknown).toMatchObject({ code: 78, stderr: expect.stringContaining("Name it with --model") });
