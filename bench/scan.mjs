@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openDataset } from "../dist/data/dataset.js";
 import { scanStream } from "../dist/data/scan.js";
 import { describeMachine } from "./machine.mjs";
 
@@ -13,7 +14,8 @@ for (const line of [100, 1000, 6000]) {
   const file = join(folder, "d.jsonl");
   writeFileSync(file, `${"x".repeat(line - 1)}\n`.repeat(Math.floor(500e6 / line)));
   const started = performance.now();
-  await scanStream({ file, samplesPerShard: 200, maxRecords: Number.POSITIVE_INFINITY });
+  const [stream] = (await openDataset(file, [])).streams;
+  await scanStream({ stream, samplesPerShard: 200, maxRecords: Number.POSITIVE_INFINITY });
   results[`mb_s_lines_of_${line}`] = 500 / ((performance.now() - started) / 1000);
   if (line === 6000) {
     const bytes = readFileSync(file);

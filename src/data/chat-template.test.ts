@@ -122,6 +122,20 @@ it.each([
   expect(new RecordReader(RULES, tokenizer).read({ fields }, 0).unusable).toBe(reason);
 });
 
+it("gives the template the record's tools, and marks texts in parts of a content", () => {
+  const source =
+    "{% for t in tools or [] %}[{{ t.name }}]{% endfor %}{% for m in messages %}{% for p in m.content %}{{ p.text }};{% endfor %}{% endfor %}";
+  const template = new ChatTemplate(source, {});
+  const content = ["one", "two"].map((text) => ({ type: "text", text }));
+  expect(template.render([{ role: "user", content }], [{ name: "search" }])).toEqual({
+    text: "[search]one;two;",
+    spans: [
+      { start: 8, end: 11, role: 2 },
+      { start: 12, end: 15, role: 2 },
+    ],
+  });
+});
+
 it("knows no date, so that a sample is the same on every day", () => {
   const template = new ChatTemplate(
     "{{ strftime_now('%Y') if strftime_now is defined else 'no clock' }}",

@@ -114,8 +114,8 @@ async function describeStream(
   return { kind, files, bytes: files.reduce((sum, file) => sum + file.bytes, 0), columns };
 }
 
-/** What a text file's first bytes give away. */
-async function refuseOtherText(path: string, kind: TextKind): Promise<void> {
+/** Refuses a text file whose first bytes say that it is something else. @throws SluiceError `config`. */
+export async function refuseOtherText(path: string, kind: TextKind): Promise<void> {
   const file = await open(path, "r");
   const head = Buffer.alloc(64);
   let size: number;

@@ -7,7 +7,7 @@ import { createGunzip } from "node:zlib";
 import { Decompress } from "fzstd";
 import { messageOf, SluiceError } from "../base/errors.js";
 import { missingColumn } from "./check-columns.js";
-import { openDataset } from "./dataset.js";
+import { refuseOtherText } from "./dataset.js";
 import { type Fields, fieldAt, type RawRecord } from "./fields.js";
 import { type FileKind, isCompressed, kindOf } from "./file-kind.js";
 import { decodeText } from "./lines.js";
@@ -37,7 +37,7 @@ export async function* readEveryRecord(
         expected: ".parquet, or .jsonl, .txt, .csv, .tsv, which may have .gz or .zst after it",
       });
     }
-    if (plain === file) await openDataset(file); // What its first bytes give away is refused.
+    if (plain === file && kind !== "parquet") await refuseOtherText(file, kind);
     yield* kind === "parquet" ? parquetRecords(file, columns) : textRecords(file, kind, columns);
   }
 }

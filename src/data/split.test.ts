@@ -83,6 +83,7 @@ describe("streams", () => {
     await write("many/part-10.jsonl", '{"text":"3"}\n');
     await write("many/part-02.jsonl.gz", gzipSync('{"text":"2"}\n'));
     await write("many/part-01.jsonl", '{"text":"1"}');
+    await write("many/part-00.jsonl", "");
     await write("many/README.md", "not data");
     expect(await split(join(folder, "many"))).toEqual(['{"text":"1"}', '{"text":"2"}', '{"text":"3"}']);
     expect(await split(join(folder, "many/part-{01,10}.jsonl"))).toEqual(['{"text":"1"}', '{"text":"3"}']);

@@ -42,6 +42,7 @@ export class TextStream implements RecordStream {
   /** Units tile the files: each begins where the one before it ended, and ends with its last record's line (the last one with the last file, unless maxRecords ends it). */
   async scan({ samplesPerShard, maxRecords, onProgress }: ScanOptions): Promise<UnitTable> {
     const table = new TableBuilder(samplesPerShard, maxRecords);
+    const buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
     for (const { path, base } of this.#files) {
       if (table.isFull) break;
       const file = await open(path, "r");
@@ -49,7 +50,6 @@ export class TextStream implements RecordStream {
         const header = await this.#readHeader(file, path, true);
         table.beginFile(header.bytes);
         const finder = this.#format.finder();
-        const buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
         let position = header.end;
         let recordStart = position;
         while (!table.isFull) {

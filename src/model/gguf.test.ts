@@ -5,13 +5,16 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { isSluiceError } from "../base/errors.js";
+import { openTokenizer } from "../data/tokenizer.js";
 import { loadAll, readFixture, worstError } from "../engine/engine.suite.js";
 import { onnxEngine } from "../engine/onnx.js";
 import { referenceEngine } from "../engine/reference.js";
 import { readTensor } from "../graph/read-tensor.js";
 import { isStored } from "../graph/weights.js";
-import { openModel } from "./model.js";
+import { buildGraph, openModel } from "./model.js";
 
 const ROOT = fileURLToPath(new URL("../../test/fixtures/gguf/", import.meta.url));
 const NAMES = [
@@ -126,3 +129,46 @@ describe("refuses", () => {
     await expect(openModel(file)).rejects.toThrow(/no GGUF file/);
   });
 });
+
+it("survives any change of a header: the model opens, or is refused by a SluiceError, and soon", async () => {
+  const file = join(cache, "fuzzed.gguf");
+  const names = [
+    "llama-head-dim",
+    "llama3-scaled-old",
+    "granite",
+    "gpt2-inner",
+    "tokenizers/llama-spm",
+    "tokenizers/qwen2",
+  ];
+  const files = names.map((name) => readFileSync(join(ROOT, `${name}.gguf`)));
+  const edit = fc.tuple(fc.nat(6000), fc.oneof(fc.integer({ min: 0, max: 255 }), fc.constantFrom(0, 1, 255)));
+  let opened = 0;
+  const refused = (error: unknown) => {
+    if (!isSluiceError(error, "config") && !isSluiceError(error, "usage")) throw error;
+  };
+  await fc.assert(
+    fc.asyncProperty(
+      fc.nat(files.length - 1),
+      fc.array(edit, { minLength: 1, maxLength: 5 }),
+      async (which, edits) => {
+        const bytes = Buffer.from(files[which] ?? []);
+        for (const [at, value] of edits) bytes[at % bytes.length] = value;
+        writeFileSync(file, bytes);
+        try {
+          const checkpoint = await openModel(file);
+          buildGraph(checkpoint, {
+            taps: ["blocks.0.hook_resid_post"],
+            selection: "rows",
+            tapDType: "float32",
+          });
+          opened += 1;
+        } catch (error) {
+          refused(error);
+        }
+        await openTokenizer(file).catch(refused);
+      },
+    ),
+    { numRuns: 400 },
+  );
+  expect(opened).toBeGreaterThan(5);
+}, 60_000);

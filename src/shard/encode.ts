@@ -36,13 +36,13 @@ export function decodeRows(data: Uint8Array, dtype: FloatDType): Float32Array {
 }
 
 /** The bytes as float32 values; copied where they are not aligned. */
-function floatsOf(data: Uint8Array): Float32Array {
+export function floatsOf(data: Uint8Array): Float32Array {
   const aligned = data.byteOffset % 4 === 0 ? data : data.slice();
   return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4);
 }
 
 /** The bytes as 16-bit patterns; copied where they are not aligned. */
-function patternsOf(data: Uint8Array): Uint16Array {
+export function patternsOf(data: Uint8Array): Uint16Array {
   const aligned = data.byteOffset % 2 === 0 ? data : data.slice();
   return new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 2);
 }

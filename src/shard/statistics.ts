@@ -1,8 +1,9 @@
 // Running statistics of one activation tensor, over the values as they are stored. Sums are float64, over one pass; values
 // that are not finite are counted and left out of the moments.
 
-import type { FloatDType } from "../base/dtype.js";
-import { decodeRows } from "./encode.js";
+import { bytesOf, type FloatDType } from "../base/dtype.js";
+import { floatsOf, patternsOf } from "./encode.js";
+import { sumFloats, sumPatterns, valuesOfPatterns } from "./row-sums.js";
 
 /** What a commit records; see `statisticsEntrySchema`. */
 export interface StatisticsSummary {
@@ -41,12 +42,26 @@ export class Statistics {
     onDamaged?: (row: number, nan: number, inf: number) => void,
   ): void {
     this.#overflow += overflow;
-    const values = decodeRows(data, dtype);
-    for (let start = 0; start < values.length; start += width) {
-      const nan = this.#nan;
-      const inf = this.#inf;
-      this.#addRow(values, start, start + width);
-      if (this.#nan + this.#inf > nan + inf) onDamaged?.(start / width, this.#nan - nan, this.#inf - inf);
+    const floats = dtype === "float32" ? floatsOf(data) : null;
+    const patterns = dtype === "float32" ? null : patternsOf(data);
+    const table = dtype === "float32" ? null : valuesOfPatterns(dtype);
+    const rows = data.byteLength / bytesOf(dtype) / width;
+    const sums = { sum: 0, squares: 0, max: 0 };
+    for (let row = 0; row < rows; row++) {
+      const [start, end] = [row * width, (row + 1) * width];
+      if (floats) sumFloats(floats, start, end, sums);
+      else if (patterns && table) sumPatterns(patterns, table, start, end, sums);
+      // The sum of squares of a row tells whether all of it is finite: float64 cannot overflow on float32 values.
+      if (Number.isFinite(sums.squares)) {
+        this.#merge(width, sums.sum, sums.squares, sums.max);
+        continue;
+      }
+      const { nan, inf } = { nan: this.#nan, inf: this.#inf };
+      const values =
+        floats?.subarray(start, end) ??
+        Float32Array.from(patterns?.subarray(start, end) ?? [], (p) => table?.[p] ?? 0);
+      this.#addDamagedRow(values);
+      onDamaged?.(row, this.#nan - nan, this.#inf - inf);
     }
   }
 
@@ -63,22 +78,6 @@ export class Statistics {
       inf: this.#inf,
       overflow: this.#overflow,
     };
-  }
-
-  #addRow(values: Float32Array, start: number, end: number): void {
-    let sum = 0;
-    let squares = 0;
-    let max = 0;
-    for (let i = start; i < end; i++) {
-      const v = values[i] ?? 0;
-      sum += v;
-      squares += v * v;
-      const size = v < 0 ? -v : v;
-      if (size > max) max = size;
-    }
-    // The sum of squares of a row tells whether all of it is finite: float64 cannot overflow on float32 values.
-    if (Number.isFinite(squares)) this.#merge(end - start, sum, squares, max);
-    else this.#addDamagedRow(values.subarray(start, end));
   }
 
   #addDamagedRow(row: Float32Array): void {

@@ -2,12 +2,13 @@
 // says of the same file (tools/make_smollm2_golden.py). SLUICE_TEST_SMOLLM2 names the .gguf file; .ci/run fetches it.
 
 import { createHash } from "node:crypto";
-import { createReadStream, readFileSync } from "node:fs";
+import { createReadStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { headerLength, parseSafetensorsHeader } from "../../src/base/safetensors-header.js";
 import { openTokenizer } from "../../src/data/tokenizer.js";
@@ -44,7 +45,16 @@ const golden = goldenSchema.parse(readJson("gguf/smollm2/golden.json.gz"));
 const expected = readTensors(readFileSync(join(FIXTURES, "gguf/smollm2/expected.safetensors")));
 
 describe("SmolLM2-135M-Instruct", () => {
+  // The converted weights, 514 MB, for both tests that need them.
+  const cache = mkdtempSync(join(tmpdir(), "sluice-smollm2-"));
+  const before = process.env.XDG_CACHE_HOME;
+  afterAll(() => {
+    if (before === undefined) delete process.env.XDG_CACHE_HOME;
+    else process.env.XDG_CACHE_HOME = before;
+    rmSync(cache, { recursive: true, force: true });
+  });
   beforeAll(async () => {
+    process.env.XDG_CACHE_HOME = cache;
     if (MODEL === "")
       throw new Error("SLUICE_TEST_SMOLLM2 must name SmolLM2-135M-Instruct.Q4_1.gguf (see .ci/run)");
     const hash = createHash("sha256");
@@ -105,7 +115,7 @@ describe("SmolLM2-135M-Instruct", () => {
     );
     const run = join(folder, "run");
     const flags = ["--layers", "0,14,29", "--dtype", "float32", "--threads", "2"];
-    const env = { XDG_CACHE_HOME: join(folder, "cache") };
+    const env = { XDG_CACHE_HOME: cache };
     const ended = await runSluice(
       ["extract", "--model", MODEL, "--dataset", dataset, "--output", run, ...flags],
       env,
