@@ -18,8 +18,9 @@ import os
 import random
 import sys
 
-# float32: what different orders of summation may do. 16 bits: twice the rounding of a value of the tensor's own size.
-TOLERANCE = {"float32": 1e-4, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+# What different orders of summation may do, and the rounding of the largest value to the type that is stored.
+ARITHMETIC = 1e-4
+TOLERANCE = {"float32": ARITHMETIC, "bfloat16": 2.0**-8 + ARITHMETIC, "float16": 2.0**-11 + ARITHMETIC}
 
 
 def fail(message):

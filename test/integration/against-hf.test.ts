@@ -206,6 +206,13 @@ it.skipIf(PYTHON === "")(
         not_checked: [],
         samples: { length: 6 },
       });
+    // An adapter is part of the run's model.
+    const adapted = join(folder, `run-${kinds.length - 1}`);
+    expect(await verify(adapted)).toMatchObject({
+      code: 78,
+      stderr: expect.stringMatching(/adapter: the run has [0-9a-f]{64}, here none/),
+    });
+    expect(await verify(adapted, "--adapter", adapter)).toMatchObject({ code: 0 });
     // Contexts that were read as one would be seen.
     const mixed = join(folder, "run-3");
     const identity = await readFile(join(mixed, "run.json"), "utf8");
