@@ -58,7 +58,7 @@ it("Parquet, a folder of it, its streams and the same lines of JSON give the sam
   for (const dataset of ["rows.jsonl", "many", "s"]) {
     const run = join(folder, `run-${dataset}`);
     const ended = await runSluice([...smallRun(join(folder, dataset), run, "--layers", "1"), ...flags]);
-    expect(ended).toMatchObject({ code: 0 });
+    expect(ended, ended.stderr).toMatchObject({ code: 0 });
     runs.push(await contentsOf(run));
   }
   expect(runs[0]).toHaveLength(5);

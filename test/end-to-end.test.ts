@@ -1,5 +1,6 @@
 // The program as a user runs it, on small real models with ONNX Runtime: right numbers, resuming, and clear refusals.
 
+import { createHash } from "node:crypto";
 import { readdir, readFile, truncate, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { deflateRawSync, gunzipSync } from "node:zlib";
@@ -209,31 +210,36 @@ it("sees damage, and never says complete of it", async () => {
   });
 });
 
-it("finds a sample that is there twice, and one of another unit, though the checksums hold", async () => {
+it("finds a sample that is there twice, one of another unit, and another token, though the checksums hold", async () => {
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
   const run = join(folder, "run");
   await runSluice(smallRun(dataset, run));
   const file = join(run, "tpu_0/shard_0002.json");
-  const forge = async (record: bigint) => {
+  const forge = async (tensor: string, change: (at: DataView) => void, ...flags: string[]) => {
     const commit = JSON.parse(await readFile(file, "utf8"));
     const shard = join(run, "tpu_0", commit.data);
     const bytes = await readFile(shard);
-    const { offset, length } = commit.tensors.sample_ids;
-    bytes.writeBigInt64LE(record, offset + 8);
+    const { offset, length } = commit.tensors[tensor];
+    change(new DataView(bytes.buffer, bytes.byteOffset + offset, length));
     const sum = crc32c(bytes.subarray(offset, offset + length));
-    commit.tensors.sample_ids.crc32c = sum.toString(16).padStart(8, "0");
+    commit.tensors[tensor].crc32c = sum.toString(16).padStart(8, "0");
+    commit.sha256 = createHash("sha256").update(bytes).digest("hex");
     await writeFile(shard, bytes);
     await writeFile(file, JSON.stringify(commit));
-    const verified = await runSluice(["verify", run, "--json"]);
+    const verified = await runSluice(["verify", run, "--json", ...flags]);
     expect(verified.code).toBe(65);
     return JSON.parse(verified.stdout);
   };
-  expect(await forge(8n)).toMatchObject({ duplicated: ["8:0"], corrupt: [] });
-  expect(await forge(3n)).toMatchObject({
-    duplicated: [],
-    corrupt: [{ name: "tpu_0/shard_0002.safetensors", reason: expect.stringContaining("record 3") }],
+  const holds = (reason: string) => ({
+    corrupt: [{ name: "tpu_0/shard_0002.safetensors", reason: expect.stringContaining(reason) }],
   });
+  const token = (at: DataView) => at.setInt32(4, at.getInt32(4, true) ^ 1, true);
+  expect(await forge("token_ids", token, "--deep")).toMatchObject(holds("row 1 is not of the token"));
+  expect(await forge("input_ids", token, "--deep")).toMatchObject(holds("its token ids are not those"));
+  const second = (record: bigint) => (at: DataView) => at.setBigInt64(8, record, true);
+  expect(await forge("sample_ids", second(8n))).toMatchObject({ duplicated: ["8:0"], corrupt: [] });
+  expect(await forge("sample_ids", second(3n))).toMatchObject({ duplicated: [], ...holds("record 3") });
 });
 
 it("refuses a dataset that was edited in place, and names the records", async () => {

@@ -4,9 +4,7 @@
     pip install torch==2.15.0 transformers==5.23.0 safetensors numpy
     python tools/make_model_fixtures.py [NAME ...]
 
-Every hook point is what a module of transformers read or gave, seen by forward hooks; rot_q and rot_k are what the model's own
-apply_rotary_pos_emb gave. Three are computed again from those: parts of fused projections (cut as the model cuts them), multiples
-(Granite), and the final norm without its weight. Norm weights and biases are perturbed and weights are large, so that a wrong
+Every hook point is what a module of transformers read or gave (scripts/hf_hook_points.py). Norm weights and biases are perturbed and weights are large, so that a wrong
 epsilon, base, bias or mask shows. The case `one` has all hook points, the others fewer, so that the files stay small.
 """
 import json
@@ -22,6 +20,9 @@ from transformers import (
     GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Olmo3Config, Olmo3ForCausalLM, Phi3Config, Phi3ForCausalLM,
     Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
 )
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
+from hf_hook_points import hook_points  # noqa: E402
 
 root = pathlib.Path(__file__).resolve().parent.parent / "test" / "fixtures" / "models"
 LENGTHS = [3, 10, 1, 6]
@@ -46,104 +47,9 @@ def randomise(model, seed):
                 p.copy_(noise * 0.7 / p.shape[-1] ** 0.5)
 
 
-def watch(model, ids):
-    """What every module read first and gave, by module name, and what each call of apply_rotary_pos_emb gave."""
-    read, gave, turned, handles = {}, {}, [], []
-    first = lambda value: value[0] if isinstance(value, tuple) else value
-    base = getattr(model, model.base_model_prefix)
-    base = getattr(base, "language_model", base)
-    for name, module in base.named_modules():
-
-        def before(module, args, kwargs, name=name):
-            read[name] = args[0] if args else kwargs.get("hidden_states")
-
-        def after(module, args, out, name=name):
-            gave[name] = first(out)
-
-        handles += [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
-    modeling = sys.modules[type(model).__module__]
-    apply = getattr(modeling, "apply_rotary_pos_emb", None)
-
-    def record(*args, **kwargs):
-        turned.append(apply(*args, **kwargs))
-        return turned[-1]
-
-    if apply:
-        modeling.apply_rotary_pos_emb = record
-    with torch.no_grad():
-        model(torch.tensor([ids]))
-    if apply:
-        modeling.apply_rotary_pos_emb = apply
-    for handle in handles:
-        handle.remove()
-    return base, read, gave, turned
-
-
 def activations(model, ids):
     """{hook name: float32 [tokens, width]} of one sample, in TransformerLens's names."""
-    base, read, gave, turned = watch(model, ids)
-    config = model.config.get_text_config()
-    kind = config.model_type
-    found = {}
-    multiplier = getattr(config, "residual_multiplier", 1.0)
-    if kind in ("gpt2", "gpt_neo"):
-        found["hook_embed"], found["hook_pos_embed"] = gave["wte"], gave["wpe"]
-        blocks, final = "h", "ln_f"
-    else:
-        found["hook_embed"] = gave["embed_in" if kind == "gpt_neox" else "embed_tokens"] * getattr(config, "embedding_multiplier", 1.0)
-        blocks, final = "layers", "final_layer_norm" if kind == "gpt_neox" else "norm"
-    for i in range(config.num_hidden_layers):
-        at, b = f"{blocks}.{i}", f"blocks.{i}"
-        put = lambda hook, value: found.__setitem__(f"{b}.{hook}", value)
-        put("hook_resid_pre", read[at])
-        put("hook_resid_post", gave[at])
-        attention = f"{at}." + {"gpt2": "attn", "gpt_neo": "attn.attention", "gpt_neox": "attention"}.get(kind, "self_attn")
-        out = {"gpt2": "c_proj", "gpt_neo": "out_proj", "gpt_neox": "dense"}.get(kind, "o_proj")
-        if kind == "gpt2":
-            q, k, v = gave[f"{attention}.c_attn"].split(config.n_embd, dim=2)
-        elif kind == "gpt_neox":
-            fused = gave[f"{attention}.query_key_value"]
-            heads = fused.view(*fused.shape[:2], config.num_attention_heads, -1)
-            q, k, v = (part.flatten(2) for part in heads.chunk(3, dim=-1))
-        elif kind == "phi3":
-            width = config.hidden_size // config.num_attention_heads
-            narrow = config.num_key_value_heads * width
-            q, k, v = gave[f"{attention}.qkv_proj"].split([config.num_attention_heads * width, narrow, narrow], dim=-1)
-        else:
-            q, k, v = (gave[f"{attention}.{name}_proj"] for name in "qkv")
-        for hook, value in zip("qkv", (q, k, v)):
-            put(f"attn.hook_{hook}", value)
-        if turned:
-            for hook, value in zip("qk", turned[i]):
-                put(f"attn.hook_rot_{hook}", value.transpose(1, 2).flatten(2))
-        put("attn.hook_z", read[f"{attention}.{out}"])
-        mlp = f"{at}.mlp"
-        if kind in ("gemma2", "gemma3_text", "olmo2", "olmo3"):  # What is added is what the post-norms give.
-            put("hook_attn_out", gave[f"{at}.post_attention_layernorm"])
-            put("hook_mlp_out", gave[f"{at}.post_feedforward_layernorm"])
-            put("hook_resid_mid", read[mlp] if kind.startswith("olmo") else read[f"{at}.pre_feedforward_layernorm"])
-        else:
-            put("hook_attn_out", gave[attention] * multiplier)
-            put("hook_mlp_out", gave[mlp] * multiplier)
-            if not getattr(config, "use_parallel_residual", False):
-                put("hook_resid_mid", read[f"{at}.ln_2" if kind in ("gpt2", "gpt_neo") else f"{at}.post_attention_layernorm"])
-        if kind == "phi3":
-            gate, up = gave[f"{mlp}.gate_up_proj"].chunk(2, dim=-1)
-        else:
-            gate = gave[f"{mlp}." + {"gpt2": "c_fc", "gpt_neo": "c_fc", "gpt_neox": "dense_h_to_4h"}.get(kind, "gate_proj")]
-            up = gave.get(f"{mlp}.up_proj")
-        put("mlp.hook_pre", gate)
-        if up is not None:
-            put("mlp.hook_pre_linear", up)
-        put("mlp.hook_post", read[f"{mlp}." + {"gpt2": "c_proj", "gpt_neo": "c_proj", "gpt_neox": "dense_4h_to_h"}.get(kind, "down_proj")])
-    found["ln_final.hook_out"] = gave[final]
-    norm, x = base.get_submodule(final), read[final]
-    if isinstance(norm, torch.nn.LayerNorm):
-        normalized = torch.nn.functional.layer_norm(x, norm.normalized_shape, None, None, norm.eps)
-    else:
-        normalized = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + config.rms_norm_eps)
-    found["ln_final.hook_normalized"] = normalized
-    return {name: value[0].float().clone() for name, value in found.items()}
+    return {name: value().clone() for name, value in hook_points(model, ids).items()}
 
 
 def is_stored(case, hook, layers):

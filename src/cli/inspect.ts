@@ -5,12 +5,35 @@ import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
-import { type Inspection, inspectCommits } from "../read/inspect.js";
+import { TOKEN_FLAGS } from "../data/samples.js";
+import { type Hook, tapOf } from "../model/hooks.js";
+import { parseHooks } from "../model/parse-hooks.js";
+import type { WantedSample } from "../read/find-samples.js";
+import { type InspectedSample, type Inspection, inspectCommits } from "../read/inspect.js";
 import { openRunForReading, type ReadableRun } from "../read/open-run.js";
 import type { Commit } from "../run/commit.js";
+import { describeNonFinite } from "../run/non-finite.js";
 import { openStore } from "../store/stores.js";
 import { formatCount, formatTable } from "./render.js";
 import { parseWhole } from "./values.js";
+
+/** Columns of norms where none are named, and characters shown of a sample and of a token. */
+const COLUMNS = 6;
+/** The hooks shown of a run that has more than fit. */
+const USUAL: readonly Hook[] = ["attn_out", "mlp_out", "resid_post"];
+const TEXT_CHARACTERS = 400;
+const TOKEN_CHARACTERS = 20;
+
+/** The flags as commander gives them. */
+interface InspectFlags {
+  readonly samples?: string;
+  readonly sample?: string;
+  readonly record?: string;
+  readonly rows?: string;
+  readonly hooks?: string;
+  readonly layers?: string;
+  readonly json?: boolean;
+}
 
 /** Adds the command. */
 export function registerInspect(program: Command): void {
@@ -18,12 +41,17 @@ export function registerInspect(program: Command): void {
     .command("inspect <run-or-shard>")
     .description("tensors, samples with their text, statistics, NaN and Inf")
     .option("--samples <n>", "how many samples to show (default: 2)")
+    .option("--sample <id>", "the sample with this id in the dataset")
+    .option("--record <n>", "the samples of this record, counted from 0")
+    .option("--rows <n>", "rows of a sample at most, the first and the last ones (default: 12)")
+    .option("--hooks <list>", "whose norms to show beside the text, as extract takes them (default: a few)")
+    .option("--layers <list>", "of which layers (default: a few)")
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice inspect ./run\n  sluice inspect ./run/tpu_0/shard_0001.safetensors",
+      "\nExample:\n  sluice inspect ./run\n  sluice inspect ./run/tpu_0/shard_0001.safetensors\n  sluice inspect ./run --record 17 --hooks resid_post,mlp_out --layers 0,-1",
     )
-    .action(async (target: string, flags: { samples?: string; json?: boolean }) => {
+    .action(async (target: string, flags: InspectFlags) => {
       const shard = /(?:^|\/)tpu_(\d+)\/shard_(\d+)\.[a-z.]+$/.exec(target);
       if (!shard && (await stat(target).catch(() => null))?.isFile()) {
         throw new SluiceError("config", `${target} is no shard of a run`, {
@@ -38,11 +66,12 @@ export function registerInspect(program: Command): void {
         throw new SluiceError("data", `the run at ${target} has no commit yet`, {
           fix: "Let extract make one.",
         });
-      const inspection = await inspectCommits(
-        readable,
-        commits,
-        parseWhole("--samples", flags.samples ?? "2"),
-      );
+      const inspection = await inspectCommits(readable, commits, {
+        samples: parseWhole("--samples", flags.samples ?? "2"),
+        wanted: wantedOf(flags),
+        taps: chooseColumns(readable, flags),
+        rows: parseWhole("--rows", flags.rows ?? "12", 1),
+      });
       process.stdout.write(flags.json ? `${JSON.stringify(inspection)}\n` : `${describe(inspection)}\n`);
     });
 }
@@ -57,8 +86,35 @@ async function* readOne({ log, store }: ReadableRun, stream: number, index: numb
     });
 }
 
+function wantedOf({ record, sample }: InspectFlags): WantedSample | undefined {
+  if (record !== undefined && sample !== undefined)
+    throw new SluiceError("usage", "--record and --sample exclude each other", { fix: "Give one of them." });
+  if (record !== undefined) return { record: parseWhole("--record", record) };
+  return sample === undefined ? undefined : { id: sample };
+}
+
+/** The tensors whose norms stand beside the text: those named; else of each hook a few layers, the first and last among them. */
+function chooseColumns({ run }: ReadableRun, { hooks, layers }: InspectFlags): string[] {
+  const taps = run.identity.taps.map(tapOf);
+  if (hooks !== undefined || layers !== undefined)
+    return parseHooks(hooks ?? "all", layers ?? "all", taps).map(({ name }) => name);
+  const all = [...new Set(taps.map(({ hook }) => hook))];
+  const wanted = all.length > COLUMNS ? all.filter((hook) => USUAL.includes(hook)) : all;
+  const names = wanted.length > 0 ? wanted : all.slice(0, COLUMNS);
+  const each = Math.max(1, Math.floor(COLUMNS / names.length));
+  const chosen = names.flatMap((name) => {
+    const same = taps.filter(({ hook }) => hook === name);
+    if (same.length <= each) return same;
+    const at = (n: number) =>
+      each === 1 ? same.length - 1 : Math.round((n * (same.length - 1)) / (each - 1));
+    return Array.from({ length: each }, (_, n) => same[at(n)]).filter((tap) => tap !== undefined);
+  });
+  return chosen.map(({ name }) => name);
+}
+
+const short = (n: number) => (n === 0 ? "0" : n.toPrecision(4));
+
 function describe(i: Inspection): string {
-  const short = (n: number) => (n === 0 ? "0" : n.toPrecision(4));
   const statistics = Object.entries(i.statistics).map(([name, s]) => [
     name,
     s.rows,
@@ -69,22 +125,64 @@ function describe(i: Inspection): string {
     s.nan,
     s.inf,
   ]);
-  const samples = i.first.map((sample) => {
-    const text =
-      sample.text === null
-        ? ""
-        : `\n${sample.text.slice(0, 400).replace(/^/gm, "    ")}${sample.text.length > 400 ? " ..." : ""}`;
-    return `  record ${sample.record}, part ${sample.part}, ${sample.tokens} tokens, ${JSON.stringify(sample.info)}${text}`;
-  });
+  const nonFinite = Object.entries(i.non_finite).map(
+    ([name, entry]) => `  ${name}: ${describeNonFinite(entry)}`,
+  );
+  const tensors = formatTable(
+    ["tensor (first shard)", "dtype", "shape"],
+    i.tensors.map((t) => [t.name, t.dtype, `[${t.shape.join(", ")}]`]),
+  );
   return [
     `run ${i.run.slice(0, 12)}: ${formatCount(i.shards)} shards, ${formatCount(i.samples)} samples, ${formatCount(i.rows)} rows, ${formatCount(i.tokens)} tokens, ${formatBytes(i.bytes)}`,
-    "",
-    formatTable(
-      ["tensor (first shard)", "dtype", "shape"],
-      i.tensors.map((t) => [t.name, t.dtype, `[${t.shape.join(", ")}]`]),
-    ),
+    ...(i.tensors.length > 0
+      ? ["", tensors]
+      : [
+          "",
+          "A pkl.gz shard is keyed by layer and has no index: its samples cannot be shown, its statistics can.",
+        ]),
     "",
     formatTable(["statistics", "rows", "mean", "std", "mean norm", "max |x|", "NaN", "Inf"], statistics),
-    ...(samples.length > 0 ? ["", "first samples", ...samples] : []),
+    ...(nonFinite.length > 0 ? ["", "NaN and infinite values", ...nonFinite] : []),
+    ...i.first.flatMap((sample) => ["", describeSample(sample)]),
   ].join("\n");
+}
+
+/** A sample's text, and a table of its rows: each token beside the norms of its row. */
+function describeSample(sample: InspectedSample): string {
+  const part = sample.part > 0 ? `, part ${sample.part}` : "";
+  const text = sample.text?.slice(0, TEXT_CHARACTERS).replace(/^/gm, "  ");
+  const dots = (sample.text?.length ?? 0) > TEXT_CHARACTERS ? " ..." : "";
+  const taps = Object.keys(sample.rows[0]?.norms ?? {}).map(tapOf);
+  const names = taps.map(({ hook, layer }) => (layer === null ? hook : `${hook}.${layer}`));
+  const rows = sample.rows.flatMap((row, n) => {
+    const gap = row.row - (sample.rows[n - 1]?.row ?? row.row) - 1;
+    const cells = [
+      row.position === null ? "all" : String(row.position),
+      row.token_id === null ? "" : `${row.token_id}`,
+      row.token === null ? "" : JSON.stringify(row.token.slice(0, TOKEN_CHARACTERS)),
+      describeFlags(row.flags),
+      ...taps.map(({ name }) => {
+        const norm = row.norms[name];
+        return norm === null || norm === undefined ? "not finite" : short(norm);
+      }),
+    ];
+    return gap > 0 ? [["...", "", `${formatCount(gap)} rows`], cells] : [cells];
+  });
+  const table = formatTable(["place", "id", "token", "flags", ...names], rows).replace(/^/gm, "  ");
+  return [
+    `record ${sample.record}${part}: ${plural(sample.tokens, "token")}, ${plural(sample.rows_stored, "row")}, ${JSON.stringify(sample.info)}`,
+    ...(text === undefined ? [] : [`${text}${dots}`]),
+    ...(rows.length > 0 ? ["  norm of each row:", table] : []),
+  ].join("\n");
+}
+
+function plural(count: number, what: string): string {
+  return `${formatCount(count)} ${what}${count === 1 ? "" : "s"}`;
+}
+
+function describeFlags(flags: number): string {
+  return Object.entries(TOKEN_FLAGS)
+    .filter(([, bit]) => (flags & bit) !== 0)
+    .map(([name]) => name)
+    .join(" ");
 }

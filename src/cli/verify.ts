@@ -1,14 +1,28 @@
 // `sluice verify`: the proof that every sample is there exactly once.
 
 import type { Command } from "commander";
-import { EXIT_CODES } from "../base/errors.js";
+import { EXIT_CODES, SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
 import { openRunForReading } from "../read/open-run.js";
 import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
 import type { DatasetDifference } from "../run/compare-dataset.js";
 import { describeNonFinite } from "../run/non-finite.js";
 import { openStore } from "../store/stores.js";
+import { compareWithTransformers, describeAgainstHf } from "./against-hf.js";
 import { formatCount, ProgressLine, paint } from "./render.js";
+import { parseWhole } from "./values.js";
+
+/** The flags as commander gives them. */
+interface VerifyFlags {
+  readonly deep?: boolean;
+  readonly dataset?: string;
+  readonly againstHf?: string;
+  readonly model?: string;
+  readonly adapter?: string;
+  readonly python?: string;
+  readonly seed?: string;
+  readonly json?: boolean;
+}
 
 /** Adds the command. */
 export function registerVerify(program: Command): void {
@@ -17,12 +31,23 @@ export function registerVerify(program: Command): void {
     .description("prove that every sample is there exactly once, and that every size and checksum holds")
     .option("--deep", "read every byte")
     .option("--dataset <path>", "compare the records with this dataset, too")
+    .option("--against-hf <n>", "compute n random samples again with transformers (needs Python and PyTorch)")
+    .option(
+      "--model <model>",
+      "for --against-hf: the run's model, where it is no longer where the run found it",
+    )
+    .option("--adapter <folder>", "for --against-hf: the run's LoRA adapter")
+    .option("--python <path>", "for --against-hf: a Python with torch and transformers (default: python3)")
+    .option("--seed <n>", "for --against-hf: which samples are drawn (default: 42)")
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice verify ./run --deep --dataset prompts.jsonl\n\nExit code 65 where anything is doubled, corrupt, foreign or of another dataset, or missing of a run that says it is complete.",
+      "\nExample:\n  sluice verify ./run --deep --dataset prompts.jsonl\n  sluice verify ./run --against-hf 8 --python ~/venv/bin/python\n\nExit code 65 where anything is doubled, corrupt, foreign or of another dataset, further from transformers than the stored type's\nrounding allows, or missing of a run that says it is complete.",
     )
-    .action(async (run: string, flags: { deep?: boolean; dataset?: string; json?: boolean }) => {
+    .action(async (run: string, flags: VerifyFlags) => {
+      refuseLoneFlags(flags);
+      const samples = flags.againstHf === undefined ? 0 : parseWhole("--against-hf", flags.againstHf, 1);
+      const seed = parseWhole("--seed", flags.seed ?? "42");
       const readable = await openRunForReading(openStore(run));
       let state = "verifying";
       const line = new ProgressLine(() => state);
@@ -37,13 +62,36 @@ export function registerVerify(program: Command): void {
             state = `${formatBytes(bytes)} of ${formatBytes(total)} of the dataset read`;
           },
         });
+        // What is damaged is reported as that first.
+        const compared =
+          samples === 0 || isBroken(report)
+            ? null
+            : await compareWithTransformers(readable, {
+                samples,
+                seed,
+                model: flags.model ?? (process.env.MODEL_PATH || undefined),
+                adapter: flags.adapter,
+                python: flags.python ?? "python3",
+                onState: (text) => {
+                  state = text;
+                },
+              });
         line.stop();
-        process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${describeReport(report)}\n`);
-        if (isBroken(report)) process.exitCode = EXIT_CODES.data;
+        const whole = flags.againstHf === undefined ? report : { ...report, against_hf: compared };
+        process.stdout.write(flags.json ? `${JSON.stringify(whole)}\n` : `${describeReport(report)}\n`);
+        if (compared && !flags.json) process.stdout.write(`${describeAgainstHf(compared)}\n`);
+        if (isBroken(report) || compared?.ok === false) process.exitCode = EXIT_CODES.data;
       } finally {
         line.stop();
       }
     });
+}
+
+/** Flags that say how to compare, and nothing is to be compared. */
+function refuseLoneFlags(flags: VerifyFlags): void {
+  const lone = (["model", "adapter", "python", "seed"] as const).find((name) => flags[name] !== undefined);
+  if (lone === undefined || flags.againstHf !== undefined) return;
+  throw new SluiceError("usage", `--${lone} needs --against-hf`, { fix: "See sluice verify --help." });
 }
 
 function describeDifference({ unit, stream, records, reason }: DatasetDifference): string {

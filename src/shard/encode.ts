@@ -2,7 +2,7 @@
 
 import type { FloatDType } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
-import { decodeBfloat16, encodeBfloat16, encodeFloat16 } from "../base/float16.js";
+import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from "../base/float16.js";
 
 const FLOAT16_INFINITY = 0x7c00;
 
@@ -27,6 +27,12 @@ export function encodeRows(
     if (((patterns[i] ?? 0) & 0x7fff) === FLOAT16_INFINITY && Number.isFinite(values[i])) overflow += 1;
   }
   return { data: bytesOfArray(patterns), overflow };
+}
+
+/** The values of encoded rows. */
+export function decodeRows(data: Uint8Array, dtype: FloatDType): Float32Array {
+  if (dtype === "float32") return floatsOf(data);
+  return dtype === "bfloat16" ? decodeBfloat16(patternsOf(data)) : decodeFloat16(patternsOf(data));
 }
 
 /** The bytes as float32 values; copied where they are not aligned. */

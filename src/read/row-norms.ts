@@ -1,0 +1,38 @@
+// Euclidean norms of a few rows of a tensor, read as the range that they are.
+
+import { bytesOf, type DType, type FloatDType } from "../base/dtype.js";
+import { SluiceError } from "../base/errors.js";
+import type { Commit } from "../run/commit.js";
+import { dataName } from "../run/log.js";
+import { decodeRows } from "../shard/encode.js";
+import type { Store } from "../store/store.js";
+
+/** The norms of rows [from, to) of an activation; null where a value of the row is not finite. */
+export async function readNorms(
+  store: Store,
+  commit: Commit,
+  tensor: string,
+  from: number,
+  to: number,
+): Promise<(number | null)[]> {
+  const place = commit.tensors[tensor];
+  const name = dataName(commit);
+  if (!place || name === null || !isFloat(place.dtype))
+    throw new SluiceError("bug", `no activation ${tensor} in unit ${commit.unit}`);
+  const width = place.shape.slice(1).reduce((product, size) => product * size, 1);
+  const rowBytes = width * bytesOf(place.dtype);
+  const bytes = await store.read(name, {
+    start: place.offset + from * rowBytes,
+    end: place.offset + to * rowBytes,
+  });
+  const values = decodeRows(bytes, place.dtype);
+  return Array.from({ length: to - from }, (_, row) => {
+    let squares = 0;
+    for (let i = row * width; i < (row + 1) * width; i++) squares += (values[i] ?? 0) ** 2;
+    return Number.isFinite(squares) ? Math.sqrt(squares) : null;
+  });
+}
+
+function isFloat(dtype: DType): dtype is FloatDType {
+  return dtype === "float32" || dtype === "bfloat16" || dtype === "float16";
+}
