@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { crc32c } from "@node-rs/crc32";
-import { formatCrc } from "../base/crc.js";
+import { combineCrcs, formatCrc } from "../base/crc.js";
 import { entryPoint } from "../base/entry.js";
 import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
 
@@ -33,34 +33,71 @@ export async function hashFile(
   onProgress?: (bytes: number) => void,
 ): Promise<FileHash> {
   const sha = createHash("sha256");
-  const sums = ranges.map(() => 0);
-  let whole = 0;
+  const sums = new RangeSums(ranges);
   let size = 0;
-  let first = 0;
   const file = await open(path, "r");
   try {
-    const buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, 0, PIECE_BYTES, size);
+    const buffers = [Buffer.allocUnsafeSlow(PIECE_BYTES), Buffer.allocUnsafeSlow(PIECE_BYTES)] as const;
+    // The next piece is read while this one is hashed.
+    let reading = file.read(buffers[0], 0, PIECE_BYTES, 0);
+    for (let turn = 0; ; turn++) {
+      const { bytesRead, buffer } = await reading;
       if (bytesRead === 0) break;
+      reading = file.read(buffers[turn % 2 === 0 ? 1 : 0], 0, PIECE_BYTES, size + bytesRead);
+      reading.catch(() => {}); // Raised at its turn.
       const piece = buffer.subarray(0, bytesRead);
       sha.update(piece);
-      whole = crc32c(piece, whole);
-      const end = size + bytesRead;
-      for (let i = first; i < ranges.length; i++) {
-        const { offset, length } = ranges[i] ?? { offset: end, length: 0 };
-        if (offset >= end) break;
-        const part = piece.subarray(Math.max(0, offset - size), Math.min(bytesRead, offset + length - size));
-        if (offset + length > size && part.length > 0) sums[i] = crc32c(part, sums[i]);
-        if (offset + length <= end) first = i + 1;
-      }
-      size = end;
+      sums.add(piece);
+      size += bytesRead;
       onProgress?.(size);
     }
   } finally {
     await file.close();
   }
-  return { size, sha256: sha.digest("hex"), crc32c: formatCrc(whole), tensors: sums.map(formatCrc) };
+  return { size, sha256: sha.digest("hex"), ...sums.finish() };
+}
+
+/** The CRC32C of each range and of the whole, every byte summed once. */
+class RangeSums {
+  readonly #ranges: readonly FileRange[];
+  readonly #sums: number[];
+  #whole = 0;
+  #at = 0;
+  /** The range that is next, or under way. */
+  #range = 0;
+
+  constructor(ranges: readonly FileRange[]) {
+    this.#ranges = ranges;
+    this.#sums = ranges.map(() => 0);
+  }
+
+  add(piece: Buffer): void {
+    for (let done = 0; done < piece.length; ) {
+      const range = this.#ranges[this.#range];
+      const isInside = range !== undefined && this.#at >= range.offset;
+      const border =
+        range === undefined ? Number.POSITIVE_INFINITY : range.offset + (isInside ? range.length : 0);
+      const part = piece.subarray(done, done + Math.min(piece.length - done, border - this.#at));
+      if (isInside) this.#sums[this.#range] = crc32c(part, this.#sums[this.#range]);
+      else this.#whole = crc32c(part, this.#whole);
+      done += part.length;
+      this.#at += part.length;
+      this.#endRanges();
+    }
+  }
+
+  finish(): Pick<FileHash, "crc32c" | "tensors"> {
+    return { crc32c: formatCrc(this.#whole), tensors: this.#sums.map(formatCrc) };
+  }
+
+  /** Joins the ranges that are complete to the whole; also those without a byte. */
+  #endRanges(): void {
+    for (let range = this.#ranges[this.#range]; range; range = this.#ranges[this.#range]) {
+      if (this.#at < range.offset + range.length) return;
+      this.#whole = combineCrcs(this.#whole, this.#sums[this.#range] ?? 0, range.length);
+      this.#range += 1;
+    }
+  }
 }
 
 /** Messages between {@link Hasher} and its thread. */
