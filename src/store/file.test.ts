@@ -53,6 +53,25 @@ it("settles NFS's false EEXIST: the link was ours", async () => {
   await rm(folder, { recursive: true });
 });
 
+it("has created what somebody removed again before it could look", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "sluice-file-"));
+  const quick: FileSystem = {
+    ...nodeFileSystem,
+    async link(from, to) {
+      await nodeFileSystem.link(from, to);
+      await nodeFileSystem.unlink(to);
+    },
+  };
+  const store = new FileStore(folder, quick);
+  const stored = await store.create("leases/x.0", new Uint8Array(3));
+  expect(stored).toMatchObject({ size: 3 });
+  expect(await store.head("leases/x.0")).toBeNull();
+  if (stored !== "exists") await store.remove("leases/x.0", stored.version);
+  const usual = await new FileStore(folder).create("y", new Uint8Array(4));
+  expect(usual).toMatchObject({ ...(await new FileStore(folder).head("y")) });
+  await rm(folder, { recursive: true });
+});
+
 it("cleans what dead processes left, and nothing else", async () => {
   const folder = await mkdtemp(join(tmpdir(), "sluice-tmp-"));
   await mkdir(folder, { recursive: true });

@@ -133,7 +133,9 @@ export class FileStore implements Store {
 
   /** Links a durable file to its name; NFS may say EEXIST of a link that was made, and its reply was lost. */
   async #link(from: string, name: string, path: string, crc: string): Promise<Stored | "exists"> {
-    const linksBefore = (await this.#fs.stat(from))?.links ?? 0;
+    // What it says of the object are the facts of the file itself: by the time a worker that was stopped here goes on, somebody may have
+    // removed the name again, as is done with a lease whose holder is silent.
+    const source = await this.#fs.stat(from);
     try {
       await this.#fs.link(from, path);
     } catch (error) {
@@ -143,7 +145,7 @@ export class FileStore implements Store {
       if (code !== "EEXIST") throw error;
       const [ours, there] = [await this.#fs.stat(from), await this.#fs.stat(path)];
       // A link of this very attempt: the file had one name before, and has two now. More, or another file, is somebody's.
-      const isOurs = ours && there && ours.inode === there.inode && ours.links === linksBefore + 1;
+      const isOurs = ours && there && ours.inode === there.inode && ours.links === (source?.links ?? 0) + 1;
       if (!isOurs) {
         // Whoever made it may have been killed before it was durable, and the caller is about to rely on it.
         await this.#fs.syncFolder(dirname(path));
@@ -151,12 +153,11 @@ export class FileStore implements Store {
       }
     }
     await this.#fs.syncFolder(dirname(path));
-    const facts = await this.#fs.stat(path);
-    if (!facts)
-      throw new SluiceError("store", `${path} vanished as soon as it was created`, {
-        fix: "Is the run being deleted?",
+    if (!source)
+      throw new SluiceError("store", `${from} vanished before it became ${path}`, {
+        fix: "Leave the spool folder alone while workers run, and start again.",
       });
-    return { ...describe(name, facts), crc32c: crc };
+    return { ...describe(name, source), crc32c: crc };
   }
 
   /** The spool lies on another disk: a copy on this one is linked instead. */

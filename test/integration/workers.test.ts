@@ -76,7 +76,8 @@ it("a worker that slept through the end of the run neither doubles nor damages a
   const whole = await hashData(run);
   const commits = await readCommits(run);
   sleeper.child.kill("SIGCONT");
-  expect(await sleeper.ended).toMatchObject({ code: 0 });
+  const ended = await sleeper.ended;
+  expect(ended, ended.stderr).toMatchObject({ code: 0 });
   expect(await hashData(run)).toEqual(whole);
   expect(await readCommits(run)).toEqual(commits);
 });
