@@ -123,14 +123,14 @@ def old_spelling(config):
 eager = {"attn_implementation": "eager"}
 common = {"vocab_size": 199, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 6, **eager}
 llama3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
-write("llama2-all-heads", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=6, rms_norm_eps=1e-5)), 1, edit=old_spelling)
-write("llama3-scaled", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2, rms_norm_eps=1e-5, rope_parameters=llama3)), 2, long=True)
+write("llama2-all-heads", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=6, rms_norm_eps=1e-5)), 1, dtype=torch.bfloat16, edit=old_spelling)
+write("llama3-scaled", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2, rms_norm_eps=1e-5, rope_parameters=llama3)), 2, dtype=torch.bfloat16, long=True)
 write("llama3-scaled-old", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=1, rms_norm_eps=1e-5, rope_parameters=llama3)), 3, dtype=torch.float16, edit=old_spelling)
 write("smollm2-tied", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2, rms_norm_eps=1e-5, tie_word_embeddings=True, rope_parameters={"rope_theta": 100000.0, "rope_type": "default"})), 4, dtype=torch.bfloat16)
 write("llama-head-dim", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2, head_dim=20, attention_bias=True, mlp_bias=True, rms_norm_eps=1e-4)), 5, parts=True)
 write("qwen2-one-kv-head", Qwen2ForCausalLM(Qwen2Config(**common, num_key_value_heads=1, rms_norm_eps=1e-6, tie_word_embeddings=True)), 6, edit=old_spelling)
 write("qwen2-two-kv-heads", Qwen2ForCausalLM(Qwen2Config(**common, num_key_value_heads=2, rms_norm_eps=1e-4, rope_parameters={"rope_theta": 1000000.0, "rope_type": "default"})), 7, dtype=torch.bfloat16, long=True)
-write("gpt2", GPT2LMHeadModel(GPT2Config(vocab_size=199, n_embd=48, n_layer=2, n_head=4, n_positions=320, **eager)), 8, long=True)
+write("gpt2", GPT2LMHeadModel(GPT2Config(vocab_size=199, n_embd=48, n_layer=2, n_head=4, n_positions=320, **eager)), 8, dtype=torch.bfloat16, long=True)
 write("gpt2-inner", GPT2LMHeadModel(GPT2Config(vocab_size=199, n_embd=48, n_layer=2, n_head=2, n_positions=64, n_inner=60, activation_function="gelu", layer_norm_epsilon=1e-3, **eager)), 9)
 
 small = {"vocab_size": 67, "hidden_size": 32, "intermediate_size": 20, "num_attention_heads": 4, **eager}
