@@ -1,21 +1,10 @@
 // Padding and batch sizes on the lengths of real ARC prompts, and the planner's speed. node bench/planner.mjs (after npm run build)
 
-import { readFileSync } from "node:fs";
-import { gunzipSync } from "node:zlib";
-import { parseArcTask, renderArcPrompt } from "../dist/data/arc.js";
-import { openTokenizer } from "../dist/data/tokenizer.js";
 import { batchesOf } from "../dist/plan/batches.js";
+import { arcTokenIds } from "./arc-token-ids.mjs";
 import { describeMachine } from "./machine.mjs";
 
-const assets = new URL("../assets/", import.meta.url);
-const tokenizer = await openTokenizer(new URL("model", assets).pathname);
-const lines = gunzipSync(readFileSync(new URL("arc/tasks.jsonl.gz", assets)))
-  .toString()
-  .trim()
-  .split("\n");
-const lengths = lines.map((line) =>
-  Math.min(2048, tokenizer.encode(renderArcPrompt(parseArcTask(JSON.parse(line))), "never").length),
-);
+const lengths = (await arcTokenIds(800, 2048)).map((ids) => ids.length);
 const results = {};
 for (const maxTokens of [2048, 4096, 8192]) {
   const limits = { maxTokens, maxSamples: 4096, maxBytes: 2 ** 50, bytesPerToken: 1, bytesPerPair: 1 };

@@ -183,7 +183,7 @@ export async function work(
         pollMs: 5,
       });
       status = outcome;
-      const isWhole = log.committed === [...log.units()].length;
+      const isWhole = log.committed === log.unitTotal;
       await log.refresh();
       if (isWhole) await derived.complete(progress.takeStreams(), progress.shards > 0);
       else await derived.write(outcome, progress.takeStreams());

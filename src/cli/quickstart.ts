@@ -187,7 +187,7 @@ class Quickstart {
   async #look(): Promise<RunState> {
     if ((await this.#store.head("run.json")) === null) return { committed: 0, total: 0 };
     const { log } = await openRunForReading(this.#store);
-    return { committed: log.committed, total: log.unitCounts.reduce((sum, count) => sum + count, 0) };
+    return { committed: log.committed, total: log.unitTotal };
   }
 
   /** A signal to this process alone reaches the workers too; a second one, or the end of the grace, ends them at once. */

@@ -1,6 +1,8 @@
 // ARC tasks (Chollet 2019, "On the Measure of Intelligence") and the prompt made of one: the demonstrations, then the
 // input of the test pair, up to the place where the model would begin the answer.
 
+import { isFields } from "./fields.js";
+
 /** A rectangular grid of colours 0 to 9, row by row; 1 to 30 rows and columns. */
 export type Grid = readonly (readonly number[])[];
 
@@ -22,7 +24,7 @@ export interface ArcTask {
  * @returns the task, or in words why it is none.
  */
 export function parseArcTask(value: unknown): ArcTask | { readonly reason: string } {
-  if (!isObject(value)) return { reason: "not a JSON object" };
+  if (!isFields(value)) return { reason: "not a JSON object" };
   const pairs = pairsOf(value);
   if ("reason" in pairs) return pairs;
   const [test, ...rest] = [...pairs.pairs].reverse();
@@ -83,7 +85,7 @@ function pairsOf(
   }
   const pairs: ArcPair[] = [];
   for (const [i, pair] of raw.entries()) {
-    if (!isObject(pair)) return { reason: `pair ${i + 1} is not an object` };
+    if (!isFields(pair)) return { reason: `pair ${i + 1} is not an object` };
     const input = checkGrid(pair.input, `the input of pair ${i + 1}`);
     if (typeof input === "string") return { reason: input };
     const output =
@@ -116,8 +118,4 @@ function checkGrid(value: unknown, what: string): Grid | string {
     grid.push(cells);
   }
   return grid;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -34,11 +34,11 @@ const INDEX = [
  * @throws SluiceError `data` where the run is not complete, or a tensor is corrupt; `usage` for a format without tensors.
  */
 export async function exportRun(readable: ReadableRun, options: ExportOptions): Promise<string[]> {
-  const units = [...readable.log.units()];
+  const units = readable.log.unitTotal;
   const commits = await readable.log.readAll();
-  if (commits.length < units.length) {
+  if (commits.length < units) {
     throw new SluiceError("data", `the run at ${readable.store.uri} is not complete`, {
-      found: `${commits.length} of ${units.length} shards`,
+      found: `${commits.length} of ${units} shards`,
       fix: "Let extract finish first.",
     });
   }

@@ -29,7 +29,7 @@ export async function readStatus(
   onWait?: (workers: number, seconds: number) => void,
 ): Promise<RunStatus> {
   const { store, run, log } = readable;
-  const units = log.unitCounts.reduce((total, count) => total + count, 0);
+  const units = log.unitTotal;
   const commits = [...(await log.summarise()).all()];
   const workers = await readWorkers(store, { onWait });
   const sum = (value: (commit: (typeof commits)[number]) => number) =>

@@ -142,8 +142,7 @@ export class Claims {
     if (!steal || !isShared) yield* this.#log.unitsOf(stream);
     if (!steal) return;
     const counts = this.#log.unitCounts;
-    const total = counts.reduce((sum, count) => sum + count, 0);
-    for (const place of walkOf(this.#options.uuid, total)) {
+    for (const place of walkOf(this.#options.uuid, this.#log.unitTotal)) {
       let index = place;
       let other = 0;
       while (index >= (counts[other] ?? Number.POSITIVE_INFINITY)) index -= counts[other++] ?? 0;

@@ -164,7 +164,7 @@ class Extraction {
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();
     this.#refuseForeign(log, store);
-    const units = log.unitCounts.reduce((sum, count) => sum + count, 0);
+    const units = log.unitTotal;
     await this.#checkStart(store, opened, { committed: log.committed, units });
     const runner = new EngineProcess(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.

@@ -41,7 +41,7 @@ export class LikeRun {
     const run = decodeRunFile(bytes, store.uri);
     const log = new CommitLog(store, run, bytes);
     await log.refresh();
-    const units = log.unitCounts.reduce((sum, count) => sum + count, 0);
+    const units = log.unitTotal;
     if (log.committed < units)
       throw new SluiceError(
         "config",

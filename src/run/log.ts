@@ -54,6 +54,11 @@ export class CommitLog {
     return this.#seen.map((units) => units.length);
   }
 
+  /** How many units the run has. */
+  get unitTotal(): number {
+    return this.#seen.reduce((sum, units) => sum + units.length, 0);
+  }
+
   /** How many units have a commit that has been seen. */
   get committed(): number {
     return this.#committed;
