@@ -16,6 +16,7 @@ import {
   listCommits,
   runSluice,
   smallRun,
+  startSluice,
   TINY_MODEL,
   temporaryFolder,
   tokenRecords,
@@ -136,6 +137,17 @@ it("goes on where the commits end, and says when nothing is left", async () => {
     corrupt: [],
     missing: [],
   });
+});
+
+it("finishes its work when nobody reads what it prints", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
+  const run = join(folder, "run");
+  const deaf = startSluice(smallRun(dataset, run));
+  deaf.child.stdout?.destroy();
+  deaf.child.stderr?.destroy();
+  expect(await deaf.ended).toMatchObject({ code: 0 });
+  expect(await listCommits(run)).toHaveLength(3);
 });
 
 it("keeps an index from which every tensor's place follows", async () => {

@@ -4,5 +4,11 @@
 
 import { runProgram } from "./main.js";
 
+// Whoever reads the output may go away (`| head`, a log that is cut off): the work is worth finishing all the same.
+for (const stream of [process.stdout, process.stderr])
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+
 const code = await runProgram(process.argv.slice(2));
 process.exit(code);
