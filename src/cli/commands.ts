@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { registerExport } from "./export.js";
 import { registerExtract } from "./extract.js";
+import { registerGc } from "./gc.js";
 import { registerInspect } from "./inspect.js";
 import { registerQuickstart } from "./quickstart.js";
 import { registerStatus } from "./status.js";
@@ -10,7 +11,7 @@ import { registerStreams } from "./streams.js";
 import { registerVerify } from "./verify.js";
 
 /** Commands of the contract that this version does not have. */
-const LATER = ["dashboard", "estimate", "fleet", "doctor", "gc"];
+const LATER = ["dashboard", "estimate", "fleet", "doctor"];
 
 /** Adds every command to the program. */
 export function registerCommands(program: Command): void {
@@ -21,6 +22,7 @@ export function registerCommands(program: Command): void {
   registerVerify(program);
   registerInspect(program);
   registerExport(program);
+  registerGc(program);
 }
 
 /** Whether a word is a command that comes later. */

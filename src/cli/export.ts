@@ -1,11 +1,13 @@
 // `sluice export`: a complete run as plain files, one a tensor.
 
 import type { Command } from "commander";
+import { SluiceError } from "../base/errors.js";
 import { tapOf } from "../model/hooks.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import { exportRun } from "../read/export.js";
-import { openRunForReading } from "../read/open-run.js";
+import { openRunForReading, type ReadableRun } from "../read/open-run.js";
 import { openStore } from "../store/stores.js";
+import { interruptible } from "./interrupt.js";
 import { parseChoice } from "./values.js";
 
 interface ExportFlags {
@@ -34,14 +36,27 @@ export function registerExport(program: Command): void {
       const readable = await openRunForReading(openStore(run));
       const { taps } = readable.run.identity;
       const chosen = parseHooks(flags.hooks ?? "all", flags.layers ?? "all", taps.map(tapOf));
-      const files = await exportRun(readable, {
-        to: parseChoice("--to", flags.to ?? "safetensors", ["safetensors", "npy"], ["parquet", "arrow"]),
-        folder: flags.output ?? `${run}/export`,
-        taps: chosen.map(({ name }) => name),
-        onFile: (file, isNew) => {
-          if (!flags.json) process.stdout.write(`${isNew ? "wrote" : "kept "} ${file}\n`);
-        },
-      });
+      const folder = flags.output ?? folderInRun(run, readable);
+      const exporting = (signal: AbortSignal) =>
+        exportRun(readable, {
+          signal,
+          to: parseChoice("--to", flags.to ?? "safetensors", ["safetensors", "npy"], ["parquet", "arrow"]),
+          folder,
+          taps: chosen.map(({ name }) => name),
+          onFile: (file, isNew) => {
+            if (!flags.json) process.stdout.write(`${isNew ? "wrote" : "kept "} ${file}\n`);
+          },
+        });
+      const files = await interruptible(exporting);
       if (flags.json) process.stdout.write(`${JSON.stringify({ files })}\n`);
     });
+}
+
+/** @throws SluiceError `usage` where the run is in no folder. */
+function folderInRun(run: string, { store }: ReadableRun): string {
+  if (store.spool !== undefined) return `${run}/export`;
+  throw new SluiceError("usage", "export writes to a local folder, and the run is in none", {
+    found: store.uri,
+    fix: "Name one with --output.",
+  });
 }

@@ -10,7 +10,8 @@ import { type Commit, decodeCommit, encodeCommit } from "./commit.js";
 import type { RunFile } from "./identity.js";
 import { Summaries } from "./summaries.js";
 
-const COMMIT_NAME = /^tpu_(\d+)\/shard_(\d{4,})\.json$/;
+/** The name of a commit: stream, and shard (unit + 1). */
+export const COMMIT_NAME = /^tpu_(\d+)\/shard_(\d{4,})\.json$/;
 const READS_AT_ONCE = 32;
 
 /** The name of a unit's commit: `tpu_0/shard_0001.json`. */
