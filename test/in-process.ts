@@ -4,10 +4,10 @@
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { vi } from "vitest";
 import { flattenError } from "../src/base/error-transfer.js";
 import { ownProcess } from "../src/base/process-identity.js";
 import { resolveExtractOptions } from "../src/cli/extract-options.js";
+import { type DatasetScan, recordsOfStream, sampleRecords, scanStream } from "../src/data/scan.js";
 import { splitDataset } from "../src/data/split.js";
 import { LocalUnitReader } from "../src/data/unit-reader.js";
 import type { Execution, LoadedModel } from "../src/engine/engine.js";
@@ -33,21 +33,17 @@ import { type FileSystem, nodeFileSystem } from "../src/store/file-system.js";
 import type { Store } from "../src/store/store.js";
 import { TINY_MODEL, writeJsonl } from "./helpers.js";
 
-// A thread for each look at the dataset would take longer than all the rest of such a run.
-vi.mock(import("../src/data/scan.js"), async (original) => {
-  const scan = await original();
-  return {
-    ...scan,
-    sampleDataset: (dataset, count) => scan.sampleRecords(dataset, count),
-    scanDataset: (dataset, samplesPerShard, maxSamples) =>
-      Promise.all(
-        dataset.streams.map((stream, s) => {
-          const maxRecords = scan.recordsOfStream(maxSamples, s, dataset.streams.length);
-          return scan.scanStream({ stream, samplesPerShard, maxRecords });
-        }),
-      ),
-  };
-});
+/** A thread for each look at the dataset would take longer than all the rest of such a run. */
+const scanInPlace: DatasetScan = {
+  sample: sampleRecords,
+  scan: (dataset, samplesPerShard, maxSamples) =>
+    Promise.all(
+      dataset.streams.map((stream, s) => {
+        const maxRecords = recordsOfStream(maxSamples, s, dataset.streams.length);
+        return scanStream({ stream, samplesPerShard, maxRecords });
+      }),
+    ),
+};
 
 /** What the workers of a test share. */
 export interface Workshop {
@@ -123,6 +119,7 @@ export async function work(
       leases,
       hasher,
       signal: preemption.stopping,
+      scan: scanInPlace,
       onNote: () => {},
       onWarning: () => {},
       onReading: () => {},

@@ -1,6 +1,7 @@
 // Which unit next. A worker does its own stream first, in order; then any other unit, in an order of its own (a walk whose
 // start and stride follow from its uuid), so that workers that know nothing of each other seldom meet at the same unit.
 
+import { type Clock, realClock } from "../base/clock.js";
 import { randomBelow, randomNumbers } from "../base/random.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Lease, Leases } from "./leases.js";
@@ -36,6 +37,7 @@ export interface ClaimOptions {
   readonly steal: boolean;
   /** Units whose data has gone missing, to be made again though they have a commit: found out while the first units are computed. */
   readonly repair: Promise<readonly Unit[]>;
+  readonly clock?: Clock;
 }
 
 /** Hands out units, one claim at a time. */
@@ -43,6 +45,7 @@ export class Claims {
   readonly #log: CommitLog;
   readonly #leases: Leases;
   readonly #options: ClaimOptions;
+  readonly #clock: Clock;
   /** Candidates of this pass. */
   #candidates: Generator<Unit> | undefined;
   /** When the last look at the run ended, and how long it took; milliseconds. */
@@ -57,6 +60,7 @@ export class Claims {
     this.#log = log;
     this.#leases = leases;
     this.#options = options;
+    this.#clock = options.clock ?? realClock;
     options.repair.then(
       (units) => {
         for (const unit of units) this.#repair.set(unitName(unit), unit);
@@ -79,12 +83,12 @@ export class Claims {
   async next(): Promise<Claim | NoClaim> {
     if (this.#problem) throw this.#problem.error;
     const lookAgain = Math.max(LOOK_EVERY_MS, 20 * this.#lookTook);
-    if (!this.#candidates || performance.now() - this.#lookedAt > lookAgain) {
-      const started = performance.now();
+    if (!this.#candidates || this.#clock.now() - this.#lookedAt > lookAgain) {
+      const started = this.#clock.now();
       await this.#leases.refresh();
       await this.#log.refresh();
       this.#candidates = this.#listCandidates(await this.#isStreamShared());
-      this.#lookedAt = performance.now();
+      this.#lookedAt = this.#clock.now();
       this.#lookTook = this.#lookedAt - started;
     }
     // Not for-of: leaving it would close the generator, which the next call goes on with.

@@ -2,6 +2,7 @@
 // worker's leases are to be respected, and `status` what it is doing. Nothing depends on it for correctness.
 
 import { z } from "zod";
+import { type Clock, realClock } from "../base/clock.js";
 import { type ProcessIdentity, processIdentitySchema } from "../base/process-identity.js";
 import type { Store } from "../store/store.js";
 
@@ -48,31 +49,32 @@ export class Heartbeat {
   readonly #store: Store;
   readonly #name: string;
   readonly #describe: () => DescribedState;
+  readonly #clock: Clock;
   #beat = 0;
   #beatSeconds = 10;
-  #timer: NodeJS.Timeout | undefined;
+  #end: (() => void) | undefined;
   #writing: Promise<unknown> = Promise.resolve();
 
-  constructor(store: Store, uuid: string, describe: () => DescribedState) {
+  constructor(store: Store, uuid: string, describe: () => DescribedState, clock: Clock = realClock) {
     this.#store = store;
     this.#name = `workers/${uuid}.json`;
     this.#describe = describe;
+    this.#clock = clock;
   }
 
   /** Writes the first beat, and then one every interval. */
   async start(leaseSeconds: number): Promise<void> {
     this.#beatSeconds = beatInterval(leaseSeconds) / 1000;
     await this.#write();
-    this.#timer = setInterval(() => {
+    this.#end = this.#clock.every(beatInterval(leaseSeconds), () => {
       // A beat that fails costs at most a lease: the worker's own calls to the store will say what is wrong with it.
       this.#writing = this.#writing.then(() => this.#write()).catch(() => {});
-    }, beatInterval(leaseSeconds));
-    this.#timer.unref();
+    });
   }
 
   /** Stops beating and writes the last state. */
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
+    this.#end?.();
     await this.#writing;
     await this.#write();
   }
@@ -82,7 +84,7 @@ export class Heartbeat {
       ...this.#describe(),
       beat: this.#beat++,
       beat_seconds: this.#beatSeconds,
-      at: new Date().toISOString(),
+      at: this.#clock.date().toISOString(),
     };
     await this.#store.replace(this.#name, Buffer.from(`${JSON.stringify(state)}\n`));
   }

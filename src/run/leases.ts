@@ -3,6 +3,7 @@
 // changed between two looks that are --lease-seconds apart on the observer's own clock, or its process has vanished here.
 
 import { z } from "zod";
+import { type Clock, realClock } from "../base/clock.js";
 import { isAlive, type ProcessIdentity, processIdentitySchema } from "../base/process-identity.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Store, Stored } from "../store/store.js";
@@ -30,8 +31,7 @@ export interface LeaseOptions {
   readonly worker: string;
   readonly process: ProcessIdentity | null;
   readonly leaseSeconds: number;
-  /** Milliseconds on any monotonic clock. */
-  readonly now?: () => number;
+  readonly clock?: Clock;
 }
 
 interface Holder {
@@ -54,12 +54,12 @@ export class Leases {
 
   constructor(store: Store, options: LeaseOptions) {
     this.#store = store;
-    this.#options = { now: () => performance.now(), ...options };
+    this.#options = { clock: realClock, ...options };
   }
 
   /** Looks at all leases and heartbeats. Call it now and then: a holder's silence is measured between looks. */
   async refresh(): Promise<void> {
-    const now = this.#options.now();
+    const now = this.#options.clock.now();
     const beats = new Set<string>();
     for await (const stored of this.#store.list("workers/")) {
       const worker = stored.name.slice("workers/".length, -".json".length);
@@ -145,7 +145,7 @@ export class Leases {
     if (owner.process && isAlive(owner.process) === false) return true;
     if (await this.#hasEnded(owner.worker)) return true;
     const beat = this.#beats.get(owner.worker);
-    return beat !== undefined && this.#options.now() - beat.since >= this.#options.leaseSeconds * 1000;
+    return beat !== undefined && this.#options.clock.now() - beat.since >= this.#options.leaseSeconds * 1000;
   }
 
   /** How many attempts at the unit have failed, by the last look. */
@@ -158,7 +158,7 @@ export class Leases {
     const what = unitName(unit);
     for (let n = this.failures(unit) + 1; ; n++) {
       const body = Buffer.from(
-        JSON.stringify({ worker: this.#options.worker, cause, at: new Date().toISOString() }),
+        JSON.stringify({ worker: this.#options.worker, cause, at: this.#options.clock.date().toISOString() }),
       );
       const name = `leases/${what}.failed.${n}`;
       const created = await this.#store.create(name, body);

@@ -1,16 +1,16 @@
 // Opening a run: the first worker creates it, all others compare themselves with it. `run.json` is the decision: what it
 // says of the dataset fixes the unit tables, which any worker can make again from the dataset.
 
-import { setTimeout as sleep } from "node:timers/promises";
+import { type Clock, realClock } from "../base/clock.js";
 import { SluiceError } from "../base/errors.js";
 import { VERSION } from "../base/version.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
 import type { Dataset } from "../data/dataset.js";
-import { sampleDataset, scanDataset } from "../data/scan.js";
+import { type DatasetScan, threadedScan } from "../data/scan.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
 import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
 import { chooseSamplesPerShard } from "../plan/samples-per-shard.js";
-import type { Hasher } from "../shard/hash.js";
+import type { FileHasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
 import { checkSpace, measureRecords, shapeOf } from "./expected-size.js";
 import {
@@ -45,8 +45,10 @@ export interface OpenRunParts {
   readonly store: Store;
   readonly plan: RunPlan;
   readonly leases: Leases;
-  readonly hasher: Hasher;
+  readonly hasher: FileHasher;
   readonly signal: AbortSignal;
+  readonly clock?: Clock;
+  readonly scan?: DatasetScan;
   /** Gets something worth a line. */
   readonly onNote: (message: string) => void;
   /** Gets something that looks wrong. */
@@ -60,14 +62,14 @@ export interface OpenRunParts {
  * @throws SluiceError `config` where the run was started with another identity, or the dataset is not the one it was created from.
  */
 export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, leases, signal } = parts;
+  const { store, leases, signal, clock = realClock } = parts;
   for (;;) {
     signal.throwIfAborted();
     if ((await store.head("run.json")) !== null) return joinRun(parts);
     await leases.refresh();
     const lease = await leases.claim("create");
     if (!lease) {
-      await sleep(POLL_MS, undefined, { signal });
+      await clock.sleep(POLL_MS, signal);
       continue;
     }
     try {
@@ -79,7 +81,17 @@ export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
 }
 
 async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, plan, hasher, signal, onNote, onWarning, onReading } = parts;
+  const {
+    store,
+    plan,
+    hasher,
+    signal,
+    onNote,
+    onWarning,
+    onReading,
+    clock = realClock,
+    scan = threadedScan,
+  } = parts;
   const { options, dataset } = plan;
   refuseShortStreams(dataset);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal, (bytes, total) =>
@@ -87,7 +99,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   );
   weights.catch(() => {}); // Raised below.
   onNote("looking at the dataset");
-  const looked = await sampleDataset(dataset, SAMPLED_RECORDS, signal);
+  const looked = await scan.sample(dataset, SAMPLED_RECORDS, signal);
   await refuseMissingColumns(dataset, looked, plan.rules);
   const sizes = await measureRecords(plan, looked, onWarning, signal);
   const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
@@ -111,7 +123,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   };
   plan.like?.refuseDataset(identity);
   const record = {
-    created: new Date().toISOString(),
+    created: clock.date().toISOString(),
     model: plan.checkpoint.family,
     sluice: VERSION,
     node: process.version,
@@ -214,7 +226,7 @@ async function openTables(
 
 /** The one pass over the dataset. */
 async function readDataset(
-  { plan, signal, onReading }: OpenRunParts,
+  { plan, signal, scan = threadedScan, onReading }: OpenRunParts,
   what: string,
   samplesPerShard: number,
 ): Promise<UnitTable[]> {
@@ -222,7 +234,7 @@ async function readDataset(
   const total = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
   const tell = (bytes: number) => onReading(what, bytes, total);
   tell(0);
-  const tables = await scanDataset(dataset, samplesPerShard, options.maxSamples, tell, signal);
+  const tables = await scan.scan(dataset, samplesPerShard, options.maxSamples, tell, signal);
   tell(total); // --max-samples may have ended it before.
   return tables;
 }
@@ -235,7 +247,7 @@ function refuseOtherDataset(run: RunFile, tables: readonly UnitTable[], { plan, 
 
 /** A stream of another size than at the run's creation was edited: names the first unit that differs. */
 async function refuseResized(
-  { plan, store }: OpenRunParts,
+  { plan, store, scan = threadedScan }: OpenRunParts,
   run: RunFile,
   tables: readonly UnitTable[],
 ): Promise<void> {
@@ -243,7 +255,7 @@ async function refuseResized(
     const wanted = run.identity.dataset.streams[s];
     const table = tables[s];
     if (!wanted || !table || wanted.bytes === stream.bytes) continue;
-    const [now] = await scanDataset({ ...plan.dataset, streams: [stream] }, table.samplesPerShard, undefined);
+    const [now] = await scan.scan({ ...plan.dataset, streams: [stream] }, table.samplesPerShard, undefined);
     const unit = table.units.findIndex((u, i) => now?.units[i]?.sha256 !== u.sha256);
     const from = unit * table.samplesPerShard;
     const which =
