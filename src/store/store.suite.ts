@@ -7,7 +7,7 @@ import { crc32c } from "@node-rs/crc32";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { formatCrc } from "../base/crc.js";
 import { isSluiceError } from "../base/errors.js";
-import type { Store } from "./store.js";
+import type { NameRange, Store } from "./store.js";
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text));
 const names = async (store: Store, prefix: string) => {
@@ -70,6 +70,22 @@ export function describeStore(kind: string, open: (folder: string) => Store): vo
       expect(await names(store, "tpu_1")).toHaveLength(5);
       expect(await names(store, "tpu_1/a")).toEqual(["tpu_1/a.json", "tpu_1/a/c"]);
       expect(await names(store, "none/")).toEqual([]);
+    });
+
+    it("lists ranges of names that together are the whole", async () => {
+      const store = fresh();
+      const all = ["p/0/a", "p/0/b.json", "p/1", "p/10/é", "p/2/x", "q"];
+      for (const name of all) await store.create(name, bytes(name));
+      const listed = async (range: NameRange) => {
+        const found: string[] = [];
+        for await (const { name } of store.list("p/", range)) found.push(name);
+        return found;
+      };
+      expect(await listed({ from: "p/1" })).toEqual(["p/1", "p/10/é", "p/2/x"]);
+      expect(await listed({ to: "p/1" })).toEqual(["p/0/a", "p/0/b.json"]);
+      expect(await listed({ from: "p/0/b", to: "p/10/z" })).toEqual(["p/0/b.json", "p/1"]);
+      expect(await listed({ from: "a", to: "z" })).toEqual(all.slice(0, 5));
+      expect(await listed({ from: "p/3" })).toEqual([]);
     });
 
     it("replaces, and removes only the version that was meant", async () => {
