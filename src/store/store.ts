@@ -1,6 +1,8 @@
 // An object store, reduced to what a log of commits needs: six verbs. Create-only is the one that carries the promise
 // "each sample exactly once"; everything else may be slow, stale or repeated without harm.
 
+import { compareNames } from "./names.js";
+
 /** What a store says of one object. */
 export interface Stored {
   /** Relative to the store's root, '/'-separated. */
@@ -55,7 +57,7 @@ export interface Store {
    */
   read(name: string, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array>;
   /**
-   * The objects whose names start with the prefix, in ascending order of name (by UTF-16 code unit).
+   * The objects whose names start with the prefix, in ascending order of name (by Unicode code point).
    * @param range only these names: ranges are listed side by side ({@link listInParallel}).
    */
   list(prefix: string, range?: NameRange): AsyncIterable<Stored>;
@@ -79,5 +81,7 @@ export function isRemote(store: Store): boolean {
 
 /** Whether a name lies in the range. */
 export function isInRange(name: string, { from, to }: NameRange = {}): boolean {
-  return (from === undefined || name >= from) && (to === undefined || name < to);
+  return (
+    (from === undefined || compareNames(name, from) >= 0) && (to === undefined || compareNames(name, to) < 0)
+  );
 }
