@@ -257,7 +257,8 @@ export function describeStore(kind: string, underTest: StoreUnderTest): void {
       expect(await store.create("huge", { file, size, crc32c: crc })).toMatchObject({ size });
       expect(await store.head("huge")).toMatchObject({ size });
       expect(Buffer.from(await store.read("huge", { start: size - tail.length, end: size }))).toEqual(tail);
-      expect(await store.read("huge", { start: 2 ** 32 - 2, end: 2 ** 32 + 2 })).toEqual(new Uint8Array(4));
+      const middle = await store.read("huge", { start: 2 ** 32 - 2, end: 2 ** 32 + 2 });
+      expect([...middle]).toEqual([0, 0, 0, 0]);
       await expect(store.read("huge", { start: size - 1, end: size + 1 })).rejects.toThrow(/too short/);
     });
 
