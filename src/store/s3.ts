@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
+import { parseBucketUri } from "./bucket-uri.js";
 import { missingObject } from "./memory.js";
 import { checkName, isName } from "./names.js";
 import { changedFile, readParts } from "./parts.js";
@@ -38,16 +39,10 @@ export class S3Store implements Store {
 
   /** @param uri `s3://bucket/prefix`. @throws SluiceError `config` where it is none. */
   constructor(uri: string, options: S3Options = {}) {
-    const [, bucket = "", prefix = ""] = /^s3:\/\/([^/?#@]+)(?:\/+(.*?))?\/*$/.exec(uri) ?? [];
-    if (bucket === "" || (prefix !== "" && !isName(prefix)))
-      throw new SluiceError("config", "this is no address of a bucket", {
-        found:
-          bucket === "" ? "s3:// without a bucket's name, or with more than that" : JSON.stringify(prefix),
-        expected: "s3://bucket/prefix, the prefix without '.', '..' and empty parts",
-      });
-    this.#bucket = bucket;
-    this.#prefix = prefix === "" ? "" : `${prefix}/`;
-    this.uri = prefix === "" ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
+    const place = parseBucketUri(uri);
+    this.uri = place.uri;
+    this.#bucket = place.bucket;
+    this.#prefix = place.prefix;
     this.#retrier = new Retrier(options);
     this.#partBytes = options.partBytes;
     this.uploads = { list: (prefix) => this.#listUploads(prefix), abort: (upload) => this.#abort(upload) };
@@ -363,7 +358,7 @@ async function collect(
   length: number,
   onBytes: (bytes: number) => void,
 ): Promise<Uint8Array> {
-  const all = Buffer.allocUnsafeSlow(length);
+  const all = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
   let done = 0;
   for await (const piece of body) {
     if (done + piece.length <= length) all.set(piece, done);
