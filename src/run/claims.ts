@@ -121,7 +121,10 @@ export class Claims {
     const isFirst = this.#lookCost === 0;
     const started = this.#clock.now();
     await this.#leases.refresh();
-    this.#lookCost = LEASES_COST + (isRemote && isFirst ? 0 : await this.#log.lookAtOpen());
+    // What is leased is not committed, or will be seen to be soon.
+    const isLeased = (unit: Unit) => this.#leases.isLeased(unitName(unit));
+    this.#lookCost =
+      LEASES_COST + (isRemote && isFirst ? 0 : await this.#log.lookAtOpen({ except: isLeased }));
     this.#missCost = 0;
     const isShared = await this.#isStreamShared();
     const hasOwn = () => [...this.#log.unitsOf(stream)].some((unit) => !this.#isDone(unit));
@@ -164,14 +167,21 @@ export class Claims {
     return this.#log.seems(unit) && !this.isRepair(unit);
   }
 
-  /** The units that are still to be done, in this worker's order; those that failed often come last. */
+  /**
+   * The units that are still to be done, in this worker's order; those that failed often come last, and on an object store before
+   * them those that somebody holds, whom it may cost requests to know dead.
+   */
   *#listCandidates(isShared: boolean): Generator<Unit> {
     const failing: Unit[] = [];
+    const held: Unit[] = [];
     for (const unit of this.#unitsInOrder(isShared)) {
       if (this.#isDone(unit)) continue;
-      if (this.#leases.failures(unit) < FAILURES_LAST) yield unit;
-      else failing.push(unit);
+      const isHeld = this.#log.isRemote && this.#coversAll && this.#leases.isLeased(unitName(unit));
+      if (this.#leases.failures(unit) >= FAILURES_LAST) failing.push(unit);
+      else if (isHeld) held.push(unit);
+      else yield unit;
     }
+    yield* held;
     yield* failing;
   }
 

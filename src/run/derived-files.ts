@@ -130,7 +130,7 @@ export class DerivedFiles {
     const isOwn = stream === workerId;
     const credit = isOwn ? (isLast ? LAST_READS : Number.POSITIVE_INFINITY) : log.made - this.#read;
     if (log.countUnread(stream) + 1 > credit) return false;
-    const looked = await log.lookAtOpen(stream);
+    const looked = await log.lookAtOpen({ only: stream });
     const unread = log.countUnread(stream);
     if (!isOwn) this.#read += looked;
     if (unread + looked > credit) return false;

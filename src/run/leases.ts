@@ -29,8 +29,9 @@ export interface LeaseOptions {
   readonly process: ProcessIdentity | null;
   readonly leaseSeconds: number;
   /**
-   * Leases and heartbeats of others that are read between two looks, at most (default: all). What has not been read yet is taken to be
-   * alive; a thousand workers that wait for the last units must not read each other's all at once.
+   * Leases and heartbeats of others that are read between two looks, at most (default: all); and, after the first look, only those of
+   * leases that have been there for a lease time. Who has not been read yet is taken to be alive: a thousand workers that wait for
+   * the last units must not read each other's all at once.
    */
   readonly readsPerLook?: number;
   readonly clock?: Clock;
@@ -39,6 +40,8 @@ export interface LeaseOptions {
 interface Holder {
   readonly epoch: number;
   readonly stored: Stored;
+  /** When it was seen first, by the own clock. */
+  readonly since: number;
 }
 
 /** The leases of a run as one worker sees them. */
@@ -56,6 +59,7 @@ export class Leases {
   readonly #heard = new Map<string, string>();
   /** Reads left until the next look. */
   #reads: number;
+  #looks = 0;
   readonly #held = new Map<string, Lease>();
 
   constructor(store: Store, options: LeaseOptions) {
@@ -81,7 +85,10 @@ export class Leases {
       if (!lease?.[1]) continue;
       const epoch = Number(lease[2]);
       const known = holders.get(lease[1]);
-      if (!known || known.epoch < epoch) holders.set(lease[1], { epoch, stored });
+      if (known && known.epoch >= epoch) continue;
+      const before = this.#holders.get(lease[1]);
+      const isSame = before !== undefined && keyOf(before.stored) === keyOf(stored);
+      holders.set(lease[1], { epoch, stored, since: isSame ? before.since : now });
     }
     const owners = new Map<string, z.infer<typeof leaseSchema> | null>();
     for (const { stored } of holders.values()) {
@@ -92,6 +99,7 @@ export class Leases {
     this.#holders = holders;
     this.#failures = failures;
     this.#reads = this.#options.readsPerLook;
+    this.#looks += 1;
   }
 
   /**
@@ -108,8 +116,10 @@ export class Leases {
     );
     const created = await this.#store.create(name, body);
     if (created === "exists") {
-      const stored = await this.#store.head(name);
-      if (stored) this.#holders.set(what, { epoch: holder ? holder.epoch + 1 : 0, stored });
+      // Whose it is will be asked after the next look, where requests count.
+      const stored = this.#isFrugal ? { name, size: 0, version: "" } : await this.#store.head(name);
+      const since = this.#options.clock.now();
+      if (stored) this.#holders.set(what, { epoch: holder ? holder.epoch + 1 : 0, stored, since });
       return null;
     }
     const lease = { what, name, version: created.version };
@@ -130,6 +140,11 @@ export class Leases {
     await Promise.all([...this.#held.values()].map((lease) => this.release(lease)));
   }
 
+  /** Whether it was leased at the last look, or has been found to be since, by whomever. */
+  isLeased(what: string): boolean {
+    return this.#holders.has(what);
+  }
+
   /** What was leased at the last look, by whomever. */
   held(): Iterable<string> {
     return this.#holders.keys();
@@ -144,6 +159,8 @@ export class Leases {
   async isDead(what: string): Promise<boolean> {
     const holder = this.#holders.get(what);
     if (!holder) return false;
+    const isYoung = this.#options.clock.now() - holder.since < this.#options.leaseSeconds * 1000;
+    if (this.#isFrugal && this.#looks > 1 && isYoung) return false;
     const owner = await this.#readOwner(holder.stored);
     if (owner === undefined) return false;
     if (owner === null) return true;
@@ -195,6 +212,10 @@ export class Leases {
       if (FAILED_NAME.test(stored.name)) await this.#store.remove(stored.name, stored.version);
     }
     this.#failures.clear();
+  }
+
+  get #isFrugal(): boolean {
+    return Number.isFinite(this.#options.readsPerLook);
   }
 
   #note(worker: string, version: string, now: number): void {

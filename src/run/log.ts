@@ -122,12 +122,18 @@ export class CommitLog {
   /**
    * Looks which of the open units somebody has committed since: with as few requests as there are. (In a folder a listing costs
    * nothing, and tells more.)
-   * @param only one stream. @returns about how many requests that took.
+   * @param where only one stream; except units of which it need not be known now. @returns about how many requests that took.
    */
-  async lookAtOpen(only?: number): Promise<number> {
+  async lookAtOpen(
+    where: { readonly only?: number; readonly except?: (unit: Unit) => boolean } = {},
+  ): Promise<number> {
+    const { only, except } = where;
     const total = pagesOf(this.unitTotal);
     const wanted = [...this.#seen.keys()].filter((stream) => only === undefined || stream === only);
-    const streams = wanted.map((stream) => ({ stream, open: this.#openUnits(stream) }));
+    const streams = wanted.map((stream) => ({
+      stream,
+      open: this.#openUnits(stream).filter((index) => !except?.(this.unitAt(stream, index))),
+    }));
     const costs = streams.map(({ stream, open }) =>
       Math.min(open.length, pagesOf(this.#seen[stream]?.length ?? 0)),
     );
