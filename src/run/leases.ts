@@ -8,12 +8,9 @@ import { isAlive, type ProcessIdentity, processIdentitySchema } from "../base/pr
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Store, Stored } from "../store/store.js";
 
-/** What a lease object says of its holder. */
-export const leaseSchema = z.object({ worker: z.string(), process: processIdentitySchema.nullable() });
-/** `leases/<what>.<epoch>`. */
-export const LEASE_NAME = /^leases\/(.+)\.(\d+)$/;
-/** `leases/<unit>.failed.<n>`. */
-export const FAILED_NAME = /^leases\/(.+)\.failed\.(\d+)$/;
+const leaseSchema = z.object({ worker: z.string(), process: processIdentitySchema.nullable() });
+const LEASE_NAME = /^leases\/(.+)\.(\d+)$/;
+const FAILED_NAME = /^leases\/(.+)\.failed\.(\d+)$/;
 const ENDED = new Set(["complete", "preempted", "failed"]);
 
 /** A lease this worker holds. */
@@ -164,7 +161,6 @@ export class Leases {
     if (!holder) return false;
     const isYoung = this.#options.clock.now() - holder.since < this.#options.leaseSeconds * 1000;
     if (this.#isFrugal && this.#looks > 1 && isYoung) return false;
-    return false;
     const owner = await this.#readOwner(holder.stored);
     if (owner === undefined) return false;
     if (owner === null) return true;
