@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import { afterAll, beforeAll } from "vitest";
 import { FakeGcs, type Fault } from "../../test/fake-gcs.js";
+import { realClock } from "../base/clock.js";
 import { type GcsOptions, GcsStore } from "./gcs.js";
 import { describeStore } from "./store.suite.js";
 
@@ -13,7 +14,7 @@ const open = (prefix: string, options: GcsOptions = {}) =>
     emulator: server.url,
     pageSize: 7,
     singleRequestBytes: 1 << 20,
-    sleep: async () => {},
+    clock: { ...realClock, sleep: async () => {} },
     ...options,
   });
 const inserts = (fault: Fault, times = 1) => {
