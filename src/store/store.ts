@@ -19,6 +19,14 @@ export interface Stored {
  */
 export type Body = Uint8Array | { readonly file: string; readonly size: number; readonly crc32c: string };
 
+/** An upload in parts that has begun and neither ended nor been given up. */
+export interface UnfinishedUpload {
+  /** The object that it was to become. */
+  readonly name: string;
+  /** The store's own name for the upload. */
+  readonly id: string;
+}
+
 /** An object store. Names are relative, '/'-separated and checked ({@link checkName}). */
 export interface Store {
   /** Where it is, for messages: a path or `gs://bucket/prefix`. Holds no credentials. */
@@ -40,8 +48,17 @@ export interface Store {
    * @throws SluiceError `data` when there is no such object or it is shorter than the range.
    */
   read(name: string, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array>;
-  /** The objects whose names start with the prefix, in ascending order of name (by UTF-16 code unit). */
+  /** The objects whose names start with the prefix, in ascending order of name (by Unicode code point). */
   list(prefix: string): AsyncIterable<Stored>;
   /** Removes the object if it still has that version; no error when it is gone or another. */
   remove(name: string, version: string): Promise<void>;
+  /**
+   * Unfinished uploads, of a store that keeps them (and bills them) until somebody gives them up: for `gc`. Absent where there is
+   * no such thing, or the store forgets them by itself (GCS: after a week).
+   */
+  readonly uploads?: {
+    list(prefix: string): AsyncIterable<UnfinishedUpload>;
+    /** No error when it is gone. */
+    abort(upload: UnfinishedUpload): Promise<void>;
+  };
 }
