@@ -78,9 +78,8 @@ export class SimulatedProcess {
     if (isAwaited) this.#awaited += 1;
     const arrive = () => {
       if (isOver || !this.#isAlive) return;
-      const wait = this.#stoppedUntil - this.scheduler.now;
-      if (wait > 0) {
-        this.scheduler.plan(wait, arrive);
+      if (this.#stoppedUntil > this.scheduler.now) {
+        this.scheduler.planAt(this.#stoppedUntil, arrive);
         return;
       }
       finish();

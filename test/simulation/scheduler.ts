@@ -69,7 +69,12 @@ export class Scheduler {
 
   /** Plans an event. @param delay milliseconds from now. @returns what cancels it. */
   plan(delay: number, action: () => void): () => void {
-    const event: Event = { at: this.now + Math.max(0, delay), number: this.#planned++, action };
+    return this.planAt(this.now + Math.max(0, delay), action);
+  }
+
+  /** {@link plan}, at a moment. */
+  planAt(at: number, action: () => void): () => void {
+    const event: Event = { at, number: this.#planned++, action };
     this.#push(event);
     return () => {
       event.action = undefined;
