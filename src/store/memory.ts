@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
-import { checkName } from "./names.js";
+import { checkName, compareNames } from "./names.js";
 import type { Body, Store, Stored } from "./store.js";
 
 /** A {@link Store} whose objects live as long as it does. */
@@ -38,7 +38,7 @@ export class MemoryStore implements Store {
   }
 
   async *list(prefix: string): AsyncGenerator<Stored> {
-    const names = [...this.#objects.keys()].filter((name) => name.startsWith(prefix)).sort();
+    const names = [...this.#objects.keys()].filter((name) => name.startsWith(prefix)).sort(compareNames);
     for (const name of names) {
       const object = this.#objects.get(name);
       if (object) yield object.stored;

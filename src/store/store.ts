@@ -48,7 +48,7 @@ export interface Store {
    * @throws SluiceError `data` when there is no such object or it is shorter than the range.
    */
   read(name: string, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array>;
-  /** The objects whose names start with the prefix, in ascending order of name (by UTF-16 code unit). */
+  /** The objects whose names start with the prefix, in ascending order of name (by Unicode code point). */
   list(prefix: string): AsyncIterable<Stored>;
   /** Removes the object if it still has that version; no error when it is gone or another. */
   remove(name: string, version: string): Promise<void>;
