@@ -1,6 +1,7 @@
 // The registry of commands: one line each.
 
 import type { Command } from "commander";
+import { registerDoctor } from "./doctor.js";
 import { registerExport } from "./export.js";
 import { registerExtract } from "./extract.js";
 import { registerGc } from "./gc.js";
@@ -11,7 +12,7 @@ import { registerStreams } from "./streams.js";
 import { registerVerify } from "./verify.js";
 
 /** Commands of the contract that this version does not have. */
-const LATER = ["dashboard", "estimate", "fleet", "doctor"];
+const LATER = ["dashboard", "estimate", "fleet"];
 
 /** Adds every command to the program. */
 export function registerCommands(program: Command): void {
@@ -22,6 +23,7 @@ export function registerCommands(program: Command): void {
   registerVerify(program);
   registerInspect(program);
   registerExport(program);
+  registerDoctor(program);
   registerGc(program);
 }
 

@@ -180,7 +180,8 @@ function refuseLongDocumentFlags(
     refuse(`--positions ${positions}`, "would mix the documents of a context: it needs --attend-across");
 }
 
-function resolveOutput(flags: Flags, env: Environment): string {
+/** Where the run is to live. @throws SluiceError `usage` where nothing says so. */
+export function resolveOutput(flags: Flags, env: Environment): string {
   if (flags.output === "") throw emptyFlag("output");
   if (typeof flags.output === "string") return flags.output;
   if (env.UPLOAD_TO_GCS !== undefined && parseSwitch("UPLOAD_TO_GCS", env.UPLOAD_TO_GCS)) {
@@ -226,7 +227,8 @@ function resolveComputeDType(text: string): "float32" {
   return chosen === "auto" ? "float32" : chosen;
 }
 
-function resolveEngine(engine: string, device: string): string {
+/** The engine's own name. @throws SluiceError `usage` for one that there is not. */
+export function resolveEngine(engine: string, device: string): string {
   parseChoice("--device", device, ["auto", "cpu"], ["cuda", "tpu"]);
   const chosen = parseChoice("--engine", engine, ["auto", "onnx", "reference"], ["xla"]);
   return chosen === "auto" ? "onnx" : chosen;
