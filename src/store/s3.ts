@@ -16,7 +16,14 @@ import { bodyOf, S3Connection } from "./s3-client.js";
 import { explainS3, isGone, isNotImplemented, isPreconditionFailed, S3Failure } from "./s3-errors.js";
 import { partBytesFor } from "./s3-part-size.js";
 import { checkStored, isMd5Of, MultipartUpload, type Requests, TOKEN } from "./s3-upload.js";
-import type { Body, Store, Stored, UnfinishedUpload } from "./store.js";
+import {
+  type Body,
+  isInRange,
+  type NameRange,
+  type Store,
+  type Stored,
+  type UnfinishedUpload,
+} from "./store.js";
 
 /** How to use a bucket. */
 export interface S3Options extends RetryOptions {
@@ -122,7 +129,11 @@ export class S3Store implements Store {
     });
   }
 
-  async *list(prefix: string): AsyncGenerator<Stored> {
+  async *list(prefix: string, { from, to }: NameRange = {}): AsyncGenerator<Stored> {
+    // S3 lists what comes after a name: the name itself is asked for.
+    const isFromInside = from?.startsWith(prefix) === true && isName(from);
+    const first = isFromInside ? await this.head(from) : null;
+    if (first && isInRange(first.name, { to })) yield first;
     let after: string | undefined;
     do {
       const page = await this.#run("list", prefix, undefined, ({ signal }) =>
@@ -132,6 +143,7 @@ export class S3Store implements Store {
               Bucket: this.#bucket,
               Prefix: this.#prefix + prefix,
               EncodingType: "url",
+              ...(from !== undefined && { StartAfter: this.#prefix + from }),
               ...(after !== undefined && { ContinuationToken: after }),
             },
             options,
@@ -140,7 +152,9 @@ export class S3Store implements Store {
       );
       for (const { Key, Size = 0, ETag = "" } of page.Contents ?? []) {
         const name = this.#nameOf(Key, page.EncodingType);
-        if (name !== undefined) yield { name, size: Size, version: versionOf(ETag) };
+        if (name === undefined) continue;
+        if (!isInRange(name, { to })) return;
+        yield { name, size: Size, version: versionOf(ETag) };
       }
       after = page.IsTruncated ? page.NextContinuationToken : undefined;
       if (page.IsTruncated && after === undefined)
