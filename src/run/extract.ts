@@ -1,13 +1,12 @@
 // One worker from start to end: opens the run, starts its parts, runs the loop, writes the derived files, and says how it
 // ended. What the command line, the quickstart and the tests call.
 
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
 import type { FileHasher } from "../shard/hash.js";
+import { describeRetry } from "../store/retry.js";
 import type { Store } from "../store/store.js";
 import { Claims } from "./claims.js";
 import { completeRun } from "./complete-run.js";
@@ -26,6 +25,7 @@ import { Progress } from "./progress.js";
 import type { RunPlan } from "./run-plan.js";
 import { ShardWriter } from "./shard-writer.js";
 import { Spool } from "./spool.js";
+import { openSpoolFolder } from "./spool-folder.js";
 import { runWorker } from "./worker.js";
 
 const DOWNLOAD_NOTE_MS = 5_000;
@@ -107,7 +107,14 @@ class Extraction {
   async run(): Promise<ExtractResult> {
     const plan = await this.#plan();
     this.#noteMadeWeights(plan);
-    const store = this.#environment.openStore(this.#options.output);
+    const store = this.#environment.openStore(this.#options.output, {
+      clock: this.#clock,
+      signal: this.#preemption.now,
+      onRetry: (note) => {
+        const text = describeRetry(note);
+        if (text !== null) this.#reporter.warn(text);
+      },
+    });
     const pace = this.#choosePace(store);
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
@@ -191,7 +198,7 @@ class Extraction {
     });
     if (this.#options.retryFailed) await leases.clearFailures();
     const spool = new Spool(
-      this.#options.spool ?? store.spool ?? join(tmpdir(), "sluice-spool"),
+      await openSpoolFolder(this.#options.spool, store, this.#environment.disk),
       this.#environment.disk,
     );
     await spool.prepare();
