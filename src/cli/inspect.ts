@@ -75,9 +75,10 @@ export function registerInspect(program: Command): void {
     });
 }
 
-/** What stands before the shard's folder and name. */
-function runOf(target: string, length: number): string {
-  return target.slice(0, length) || (target.startsWith("/") ? "/" : ".");
+/** The run that a shard's path or address lies in. @param at where `tpu_N/` begins, or the slash before it. */
+function runOf(target: string, at: number): string {
+  if (at === 0) return target.startsWith("/") ? "/" : ".";
+  return target.slice(0, at);
 }
 
 async function* readOne({ log, store }: ReadableRun, stream: number, index: number): AsyncGenerator<Commit> {
