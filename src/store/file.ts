@@ -9,7 +9,7 @@ import { SluiceError, systemCode } from "../base/errors.js";
 import { explainDiskError } from "./disk-errors.js";
 import { type FileFacts, type FileSystem, isMissing, nodeFileSystem } from "./file-system.js";
 import { missingObject } from "./memory.js";
-import { checkName } from "./names.js";
+import { checkName, compareNames } from "./names.js";
 import { type Body, isInRange, type NameRange, type Store, type Stored } from "./store.js";
 import { temporaryName } from "./temporary.js";
 
@@ -101,7 +101,7 @@ export class FileStore implements Store {
           name !== `${TEMPORARY_FOLDER}/` &&
           (name.startsWith(prefix) || (name.endsWith("/") && prefix.startsWith(name))),
       )
-      .sort();
+      .sort(compareNames);
     for (let i = 0; i < names.length; i += STATS_AT_ONCE) {
       const some = names.slice(i, i + STATS_AT_ONCE);
       const facts = await this.#explain(this.uri, () =>

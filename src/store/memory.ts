@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
-import { checkName } from "./names.js";
+import { checkName, compareNames } from "./names.js";
 import { type Body, isInRange, type NameRange, type Store, type Stored } from "./store.js";
 
 /** A {@link Store} whose objects live as long as it does. */
@@ -39,7 +39,7 @@ export class MemoryStore implements Store {
 
   async *list(prefix: string, range?: NameRange): AsyncGenerator<Stored> {
     const isWanted = (name: string) => name.startsWith(prefix) && isInRange(name, range);
-    const names = [...this.#objects.keys()].filter(isWanted).sort();
+    const names = [...this.#objects.keys()].filter(isWanted).sort(compareNames);
     for (const name of names) {
       const object = this.#objects.get(name);
       if (object) yield object.stored;

@@ -217,3 +217,15 @@ function truncated(path: string, found: number, expected: number): SluiceError {
     fix: "Leave the spool folder alone while workers run, and start again.",
   });
 }
+
+/** The error of a file whose bytes are not those that were hashed. @param found the CRC32C of what was read. */
+export function changedFile(
+  body: { readonly file: string; readonly crc32c: string },
+  found: string,
+): SluiceError {
+  return new SluiceError("store", `${body.file} was changed before it was uploaded`, {
+    found: `CRC32C ${found}`,
+    expected: body.crc32c,
+    fix: "Leave the spool folder alone while workers run, and start again; if it happens again, its disk is bad.",
+  });
+}

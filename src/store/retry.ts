@@ -36,9 +36,9 @@ export class RequestFailure extends Error {
   constructor(
     message: string,
     facts: {
-      readonly status?: number;
+      readonly status?: number | undefined;
       readonly retryAfterMs?: number | undefined;
-      readonly isRetryable?: boolean;
+      readonly isRetryable?: boolean | undefined;
     } = {},
   ) {
     super(redact(message));

@@ -2,15 +2,18 @@
 
 import { SluiceError } from "../base/errors.js";
 import { FileStore } from "./file.js";
+import type { RetryOptions } from "./retry.js";
+import { S3Store } from "./s3.js";
 import type { Store } from "./store.js";
 
 /** Opens the store that a URI or path names. @throws SluiceError `config` for a kind that is not in this version. */
-export function openStore(uri: string): Store {
+export function openStore(uri: string, options: RetryOptions = {}): Store {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(uri)?.[1]?.toLowerCase();
   if (scheme === undefined) return new FileStore(uri);
+  if (scheme === "s3") return new S3Store(uri, options);
   throw new SluiceError("config", `${scheme}:// stores are not in this version`, {
     found: uri,
-    expected: "a local or shared folder",
+    expected: "a local or shared folder, or s3://bucket/prefix",
     fix: "Name a folder with --output, and copy the run afterwards.",
   });
 }
