@@ -114,7 +114,7 @@ export class GcsStore implements Store {
     });
   }
 
-  async *list(prefix: string, range?: NameRange): AsyncGenerator<Stored> {
+  async *list(prefix: string, range: NameRange = {}): AsyncGenerator<Stored> {
     let pageToken: string | undefined = "";
     while (pageToken !== undefined) {
       const page: Page = await this.#listPage(prefix, range, pageToken);
@@ -139,7 +139,7 @@ export class GcsStore implements Store {
     });
   }
 
-  #listPage(prefix: string, { from, to }: NameRange = {}, pageToken: string): Promise<Page> {
+  #listPage(prefix: string, { from, to }: NameRange, pageToken: string): Promise<Page> {
     const query = {
       prefix: this.#place.prefix + prefix,
       fields: `items(${FIELDS}),nextPageToken`,

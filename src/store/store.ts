@@ -21,18 +21,18 @@ export interface Stored {
  */
 export type Body = Uint8Array | { readonly file: string; readonly size: number; readonly crc32c: string };
 
-/** A part of a listing: names from `from` on, and before `to`. */
-export interface NameRange {
-  readonly from?: string;
-  readonly to?: string;
-}
-
 /** An upload in parts that has begun and neither ended nor been given up. */
 export interface UnfinishedUpload {
   /** The object that it was to become. */
   readonly name: string;
   /** The store's own name for the upload. */
   readonly id: string;
+}
+
+/** A part of a listing: names from `from` on, and before `to`. */
+export interface NameRange {
+  readonly from?: string;
+  readonly to?: string;
 }
 
 /** An object store. Names are relative, '/'-separated and checked ({@link checkName}). */
