@@ -418,13 +418,22 @@ export class FakeGcs {
   }
 
   async #list(query: URLSearchParams, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    allow(query, ["prefix", "fields", "maxResults", "pageToken"]);
+    allow(query, ["prefix", "fields", "maxResults", "pageToken", "startOffset", "endOffset"]);
     const prefix = query.get("prefix") ?? "";
     const fault = await this.#meet("list", prefix, request, response);
     const after = query.get("pageToken");
+    const [from, to] = [query.get("startOffset"), query.get("endOffset")].map((name) =>
+      Buffer.from(name ?? ""),
+    );
+    const isInRange = (name: Buffer) =>
+      Buffer.compare(name, from ?? name) >= 0 && (!to?.length || Buffer.compare(name, to) < 0);
     const names = [...this.objects.keys()]
-      .filter((name) => name.startsWith(prefix))
+      .filter(
+        (name) =>
+          name.startsWith(prefix) && isBetween(name, query.get("startOffset"), query.get("endOffset")),
+      )
       .map((name) => Buffer.from(name))
+      .filter(isInRange)
       .sort(Buffer.compare)
       .map(String);
     const start = after === null ? 0 : names.indexOf(Buffer.from(after, "base64").toString()) + 1;
@@ -534,6 +543,15 @@ function describeError(code: number, message: string): string {
 function allow(query: URLSearchParams, names: readonly string[]): void {
   for (const name of query.keys())
     if (!names.includes(name)) throw new Refusal(400, `Unknown name "${name}"`);
+}
+
+/** At or after the one, before the other, by their UTF-8 bytes. */
+function isBetween(name: string, start: string | null, end: string | null): boolean {
+  const bytes = Buffer.from(name);
+  return (
+    (start === null || Buffer.compare(bytes, Buffer.from(start)) >= 0) &&
+    (end === null || end === "" || Buffer.compare(bytes, Buffer.from(end)) < 0)
+  );
 }
 
 async function readAll(request: IncomingMessage): Promise<Buffer> {

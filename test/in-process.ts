@@ -22,6 +22,7 @@ import { Heartbeat, type HeartbeatState } from "../src/run/heartbeat.js";
 import { Leases } from "../src/run/leases.js";
 import { CommitLog } from "../src/run/log.js";
 import { openRun } from "../src/run/open-run.js";
+import { paceOf } from "../src/run/pace.js";
 import { Preemption } from "../src/run/preemption.js";
 import { Progress } from "../src/run/progress.js";
 import { planRun, type RunPlan } from "../src/run/run-plan.js";
@@ -111,7 +112,7 @@ export async function work(
   const progress = new Progress();
   let status: HeartbeatState["status"] = "starting";
   const heartbeat = new Heartbeat(store, uuid, () => ({ ...NO_NEWS, uuid, status }));
-  await heartbeat.start(options.leaseSeconds);
+  await heartbeat.start(paceOf(store, options.leaseSeconds).beatMs);
   try {
     const opened = await openRun({
       store,
@@ -183,7 +184,7 @@ export async function work(
       const isWhole = log.committed === log.unitTotal;
       await log.refresh();
       if (isWhole) await derived.complete(progress.takeStreams(), progress.shards > 0);
-      else await derived.write(outcome, progress.takeStreams());
+      else await derived.write(outcome, progress.takeStreams(), undefined, true);
       return outcome;
     } finally {
       await spool.removeAll();

@@ -6,9 +6,11 @@ import { join } from "node:path";
 import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
+import { randomNumbers } from "../base/random.js";
 import type { FileHasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
 import { Claims } from "./claims.js";
+import { completeRun } from "./complete-run.js";
 import { DerivedFiles } from "./derived-files.js";
 import type { UnitRunner } from "./engine-process.js";
 import { type Environment, realEnvironment } from "./environment.js";
@@ -18,6 +20,7 @@ import { type DescribedState, Heartbeat, type HeartbeatState, type WorkerIdentit
 import { Leases } from "./leases.js";
 import { CommitLog } from "./log.js";
 import { type OpenedRun, openRun } from "./open-run.js";
+import { type Pace, paceOf, shortestLease } from "./pace.js";
 import { Preemption } from "./preemption.js";
 import { Progress } from "./progress.js";
 import type { RunPlan } from "./run-plan.js";
@@ -25,7 +28,6 @@ import { ShardWriter } from "./shard-writer.js";
 import { Spool } from "./spool.js";
 import { runWorker } from "./worker.js";
 
-const DERIVED_EVERY_MS = 30_000;
 const DOWNLOAD_NOTE_MS = 5_000;
 
 /** What a worker tells while it runs. */
@@ -106,16 +108,18 @@ class Extraction {
     const plan = await this.#plan();
     this.#noteMadeWeights(plan);
     const store = this.#environment.openStore(this.#options.output);
+    const pace = this.#choosePace(store);
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
       process: this.#worker.process,
-      leaseSeconds: this.#options.leaseSeconds,
+      leaseSeconds: pace.silenceSeconds,
+      readsPerLook: pace.readsPerLook,
       clock: this.#clock,
     });
     const heartbeat = new Heartbeat(store, this.#worker.uuid, () => this.#describe(), this.#clock);
-    await heartbeat.start(this.#options.leaseSeconds);
+    await heartbeat.start(pace.beatMs);
     try {
-      const result = await this.#work(plan, store, leases);
+      const result = await this.#work(plan, store, leases, pace);
       this.#status = result.outcome;
       return result;
     } catch (error) {
@@ -129,6 +133,16 @@ class Extraction {
       await heartbeat.stop().catch(() => {});
       await this.#hasher.close();
     }
+  }
+
+  #choosePace(store: Store): Pace {
+    const { leaseSeconds } = this.#options;
+    const shortest = shortestLease(store);
+    if (leaseSeconds < shortest)
+      this.#reporter.note(
+        `--lease-seconds ${shortest} instead of ${leaseSeconds}: heartbeats in an object store come every 5 s at most`,
+      );
+    return paceOf(store, Math.max(shortest, leaseSeconds));
   }
 
   async #plan(): Promise<RunPlan> {
@@ -160,7 +174,7 @@ class Extraction {
     this.#reporter.note(`converted weights (${size}) are kept in ${cacheFolder("weights")}`);
   }
 
-  async #work(plan: RunPlan, store: Store, leases: Leases): Promise<ExtractResult> {
+  async #work(plan: RunPlan, store: Store, leases: Leases, pace: Pace): Promise<ExtractResult> {
     const { stopping } = this.#preemption;
     const opened = await openRun({
       store,
@@ -169,6 +183,7 @@ class Extraction {
       hasher: this.#hasher,
       signal: stopping,
       clock: this.#clock,
+      pollMs: pace.pollMs,
       scan: this.#environment.scan,
       onNote: (message) => this.#reporter.note(message),
       onWarning: (message) => this.#reporter.warn(message),
@@ -188,7 +203,9 @@ class Extraction {
     const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
     if (log.committed < units) runner.start().catch(() => {});
-    const repair = log.findMissingData(stopping);
+    const repair = log.isRemote
+      ? log.findMissingNames(plan.format.extension, stopping)
+      : log.findMissingData(stopping);
     repair.then(
       (missing) => {
         if (missing.length > 0)
@@ -205,7 +222,7 @@ class Extraction {
       rules: plan.rules,
       maxSkipped,
     });
-    const { workerId, steal, leaseSeconds, dataset, model, checkpointDir } = this.#options;
+    const { workerId, steal, dataset, model, checkpointDir } = this.#options;
     const claims = new Claims(log, leases, {
       uuid: this.#worker.uuid,
       stream: workerId,
@@ -240,7 +257,13 @@ class Extraction {
     const progress = this.#progress;
     // A derived file that cannot be written now is written later, or its cause shows where it matters.
     const writeDerived = () => derived.write("running", progress.takeStreams(), stopping).catch(() => {});
-    const endWriting = this.#clock.every(DERIVED_EVERY_MS, () => void writeDerived());
+    let endWriting = () => {};
+    // At moments of its own: workers that were started together must not write together.
+    const startWriting = () => {
+      void writeDerived();
+      endWriting = this.#clock.every(pace.derivedMs, () => void writeDerived());
+    };
+    const indexBefore = (await store.head("index.json"))?.version ?? null;
     const parts = {
       claims,
       leases,
@@ -249,21 +272,31 @@ class Extraction {
       shards,
       preemption: this.#preemption,
       progress,
-      pollMs: Math.min(1000, leaseSeconds * 250),
+      pollMs: pace.pollMs,
       clock: this.#clock,
     };
     try {
       this.#status = "running";
-      void writeDerived();
+      if (pace.firstDerivedMs === 0) startWriting();
+      else endWriting = this.#clock.after(pace.firstDerivedMs * shareOf(this.#worker.uuid), startWriting);
       this.#reporter.started(progress, opened, () => log.committed);
       const outcome = await Promise.race([runWorker(parts), this.#dropAtDeadline(runner)]);
       endWriting();
       if (outcome === "complete" && log.committed === units) {
-        await this.#refuseMissing(log);
-        await derived.complete(progress.takeStreams(), progress.shards > 0);
+        await completeRun({
+          store,
+          log,
+          leases,
+          derived,
+          progress,
+          indexBefore,
+          pollMs: pace.pollMs,
+          clock: this.#clock,
+          signal: stopping,
+        });
       } else {
-        await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
-        await derived.write(outcome, progress.takeStreams());
+        if (!log.isRemote) await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
+        await derived.write(outcome, progress.takeStreams(), this.#preemption.now, true);
       }
       return {
         outcome,
@@ -312,25 +345,6 @@ class Extraction {
     });
   }
 
-  /** The last look before a run is called complete. */
-  async #refuseMissing(log: CommitLog): Promise<void> {
-    await log.refresh();
-    const lost = await log.findLostCommits();
-    if (lost.length > 0)
-      throw new SluiceError(
-        "data",
-        `the commits of ${lost.length} units went missing while this worker ran`,
-        {
-          fix: "Run extract again.",
-        },
-      );
-    const missing = await log.findMissingData();
-    if (missing.length === 0) return;
-    throw new SluiceError("data", `the data of ${missing.length} shards went missing while this worker ran`, {
-      fix: "Run extract again.",
-    });
-  }
-
   #describe(): DescribedState {
     const { uuid, workerId, host, started } = this.#worker;
     const p = this.#progress;
@@ -352,6 +366,11 @@ class Extraction {
       message: this.#message,
     };
   }
+}
+
+/** A number from 0 to 1 that the key alone decides. */
+function shareOf(key: string): number {
+  return randomNumbers(`share/${key}`)() / 2 ** 32;
 }
 
 /** The error that ends a worker that was told to stop. */

@@ -39,11 +39,6 @@ export type HeartbeatState = z.infer<typeof heartbeatSchema>;
 /** What the worker says of itself; the rest is the heartbeat's own. */
 export type DescribedState = Omit<HeartbeatState, "beat" | "beat_seconds" | "at">;
 
-/** Beats a fraction of the lease time, so that one late beat costs no lease; never more often than every half second. */
-export function beatInterval(leaseSeconds: number): number {
-  return Math.max(500, (leaseSeconds * 1000) / 6);
-}
-
 /** Writes a worker's heartbeat until stopped. */
 export class Heartbeat {
   readonly #store: Store;
@@ -62,13 +57,20 @@ export class Heartbeat {
     this.#clock = clock;
   }
 
-  /** Writes the first beat, and then one every interval. */
-  async start(leaseSeconds: number): Promise<void> {
-    this.#beatSeconds = beatInterval(leaseSeconds) / 1000;
+  /** Writes the first beat, and then one every interval ({@link Pace.beatMs}). */
+  async start(beatMs: number): Promise<void> {
+    this.#beatSeconds = beatMs / 1000;
     await this.#write();
-    this.#end = this.#clock.every(beatInterval(leaseSeconds), () => {
+    let isWriting = false;
+    this.#end = this.#clock.every(beatMs, () => {
+      if (isWriting) return; // A store that stalls would else get all the late ones at once.
+      isWriting = true;
       // A beat that fails costs at most a lease: the worker's own calls to the store will say what is wrong with it.
-      this.#writing = this.#writing.then(() => this.#write()).catch(() => {});
+      this.#writing = this.#write()
+        .catch(() => {})
+        .finally(() => {
+          isWriting = false;
+        });
     });
   }
 

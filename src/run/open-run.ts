@@ -3,6 +3,7 @@
 
 import { type Clock, realClock } from "../base/clock.js";
 import { SluiceError } from "../base/errors.js";
+import { mapAhead } from "../base/read-ahead.js";
 import { VERSION } from "../base/version.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
 import type { Dataset } from "../data/dataset.js";
@@ -25,8 +26,11 @@ import type { Leases } from "./leases.js";
 import type { RunPlan } from "./run-plan.js";
 import { hashWeights } from "./weights-hash.js";
 
+/** Tables of units that are read at the same time. */
+const TABLES_AT_ONCE = 16;
 const DEFAULT_SHARD_BYTES = 1_000_000_000;
 const SAMPLED_RECORDS = 1000;
+/** Between looks whether somebody has created the run, in a folder. */
 const POLL_MS = 300;
 
 /** A run, opened: the settings agree, and every stream has its table of units. */
@@ -48,6 +52,8 @@ export interface OpenRunParts {
   readonly hasher: FileHasher;
   readonly signal: AbortSignal;
   readonly clock?: Clock;
+  /** Milliseconds between looks whether somebody has created the run. */
+  readonly pollMs?: number;
   readonly scan?: DatasetScan;
   /** Gets something worth a line. */
   readonly onNote: (message: string) => void;
@@ -62,14 +68,14 @@ export interface OpenRunParts {
  * @throws SluiceError `config` where the run was started with another identity, or the dataset is not the one it was created from.
  */
 export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, leases, signal, clock = realClock } = parts;
+  const { store, leases, signal, clock = realClock, pollMs = POLL_MS } = parts;
   for (;;) {
     signal.throwIfAborted();
     if ((await store.head("run.json")) !== null) return joinRun(parts);
     await leases.refresh();
     const lease = await leases.claim("create");
     if (!lease) {
-      await clock.sleep(POLL_MS, signal);
+      await clock.sleep(pollMs, signal);
       continue;
     }
     try {
@@ -197,18 +203,21 @@ async function openTables(
 ): Promise<readonly UnitTable[]> {
   const { store } = parts;
   const { streams } = run.identity.dataset;
+  const names = new Set<string>();
+  if (!scanned) for await (const { name } of store.list("units/")) names.add(name);
   const found: (UnitTable | null)[] = [];
-  for (const [s, stream] of streams.entries()) {
+  const readTable = async ([s, stream]: [number, (typeof streams)[number]]) => {
     const name = `units/tpu_${s}.bin`;
-    const stored = scanned ? null : await store.head(name);
-    const table = stored === null ? null : decodeUnitTable(await store.read(name), `${store.uri}/${name}`);
+    const table = names.has(name) ? decodeUnitTable(await store.read(name), `${store.uri}/${name}`) : null;
     if (table && hashUnitTable(table) !== stream.sha256) {
       throw new SluiceError("data", `${store.uri}/${name} is not the table of this run`, {
         fix: "Remove it: it is made again from the dataset.",
       });
     }
+    return table;
+  };
+  for await (const table of mapAhead(streams.entries(), TABLES_AT_ONCE, readTable, parts.signal))
     found.push(table);
-  }
   if (found.some((table) => table === null)) {
     const perShard = run.identity.samples_per_shard;
     const tables = scanned ?? (await readDataset(parts, "reading the dataset again", perShard));

@@ -2,7 +2,7 @@
 // again alone; what cannot go on (somebody gave the upload up; a conflicting write) starts over.
 
 import { createHash } from "node:crypto";
-import { setImmediate } from "node:timers/promises";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import type { S3 } from "@aws-sdk/client-s3";
 import { crc32c } from "@node-rs/crc32";
 import { combineCrcs, formatCrc } from "../base/crc.js";
@@ -23,6 +23,8 @@ const ROUNDS = 5;
 /** S3 may take minutes to put ten thousand parts together, and then says nothing but spaces. */
 const COMPLETE_STALL_MS = 600_000;
 const ABANDON_MS = 5_000;
+const ABANDON_ATTEMPTS = 5;
+const ABANDON_PAUSE_MS = 100;
 const MD5_SLICE = 4 << 20;
 
 /** What an upload asks of its store. */
@@ -233,12 +235,24 @@ export class MultipartUpload {
     return checkStored(stored, this.#task.body, this.#requests.object.Key);
   }
 
-  /** Gives the upload up, so that its parts cost nothing; a best effort: gc finds what is left. Also after an abort, so with a limit of its own. */
+  /**
+   * Gives the upload up, so that its parts cost nothing. A best effort, also after an abort, and so with a limit of its own: gc finds what
+   * is left. Parts that were on their way may still arrive and keep the server from clearing up: then it is told again.
+   */
   async #abandon(id: string): Promise<void> {
-    const abort = this.#requests.call(AbortSignal.timeout(ABANDON_MS), (s3, options) =>
-      s3.abortMultipartUpload({ ...this.#requests.object, UploadId: id }, options),
-    );
-    await abort.catch(() => {});
+    const limit = AbortSignal.timeout(ABANDON_MS);
+    const abort = () =>
+      this.#requests.call(limit, (s3, options) =>
+        s3.abortMultipartUpload({ ...this.#requests.object, UploadId: id }, options),
+      );
+    for (let number = 0; number < ABANDON_ATTEMPTS && !limit.aborted; number++) {
+      const isDone = await abort().then(
+        () => true,
+        (error: unknown) => isGone(error),
+      );
+      if (isDone) return;
+      await sleep(ABANDON_PAUSE_MS);
+    }
   }
 }
 

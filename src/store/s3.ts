@@ -6,8 +6,9 @@ import { randomUUID } from "node:crypto";
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
+import { parseBucketUri } from "./bucket-uri.js";
 import { missingObject } from "./memory.js";
-import { checkName, isName } from "./names.js";
+import { checkName, compareNames, isName } from "./names.js";
 import { changedFile, readParts } from "./parts.js";
 import { type Attempt, RequestFailure, Retrier, type RetryOptions } from "./retry.js";
 import { fromS3Crc, toS3Crc } from "./s3-checksum.js";
@@ -15,7 +16,14 @@ import { bodyOf, S3Connection } from "./s3-client.js";
 import { explainS3, isGone, isNotImplemented, isPreconditionFailed, S3Failure } from "./s3-errors.js";
 import { partBytesFor } from "./s3-part-size.js";
 import { checkStored, isMd5Of, MultipartUpload, type Requests, TOKEN } from "./s3-upload.js";
-import type { Body, Store, Stored, UnfinishedUpload } from "./store.js";
+import {
+  type Body,
+  isInRange,
+  type NameRange,
+  type Store,
+  type Stored,
+  type UnfinishedUpload,
+} from "./store.js";
 
 /** How to use a bucket. */
 export interface S3Options extends RetryOptions {
@@ -38,16 +46,10 @@ export class S3Store implements Store {
 
   /** @param uri `s3://bucket/prefix`. @throws SluiceError `config` where it is none. */
   constructor(uri: string, options: S3Options = {}) {
-    const [, bucket = "", prefix = ""] = /^s3:\/\/([^/?#@]+)(?:\/+(.*?))?\/*$/.exec(uri) ?? [];
-    if (bucket === "" || (prefix !== "" && !isName(prefix)))
-      throw new SluiceError("config", "this is no address of a bucket", {
-        found:
-          bucket === "" ? "s3:// without a bucket's name, or with more than that" : JSON.stringify(prefix),
-        expected: "s3://bucket/prefix, the prefix without '.', '..' and empty parts",
-      });
-    this.#bucket = bucket;
-    this.#prefix = prefix === "" ? "" : `${prefix}/`;
-    this.uri = prefix === "" ? `s3://${bucket}` : `s3://${bucket}/${prefix}`;
+    const place = parseBucketUri(uri);
+    this.uri = place.uri;
+    this.#bucket = place.bucket;
+    this.#prefix = place.prefix;
     this.#retrier = new Retrier(options);
     this.#partBytes = options.partBytes;
     this.uploads = { list: (prefix) => this.#listUploads(prefix), abort: (upload) => this.#abort(upload) };
@@ -127,8 +129,10 @@ export class S3Store implements Store {
     });
   }
 
-  async *list(prefix: string): AsyncGenerator<Stored> {
+  async *list(prefix: string, range: NameRange = {}): AsyncGenerator<Stored> {
     let after: string | undefined;
+    // S3 starts after a name, and has no end: what is too early or too late is left out here.
+    const start = range.from === undefined ? undefined : this.#prefix + range.from.slice(0, -1);
     do {
       const page = await this.#run("list", prefix, undefined, ({ signal }) =>
         this.#connection.call(signal, (s3, options) =>
@@ -138,6 +142,7 @@ export class S3Store implements Store {
               Prefix: this.#prefix + prefix,
               EncodingType: "url",
               ...(after !== undefined && { ContinuationToken: after }),
+              ...(start !== undefined && after === undefined && { StartAfter: start }),
             },
             options,
           ),
@@ -145,7 +150,9 @@ export class S3Store implements Store {
       );
       for (const { Key, Size = 0, ETag = "" } of page.Contents ?? []) {
         const name = this.#nameOf(Key, page.EncodingType);
-        if (name !== undefined) yield { name, size: Size, version: versionOf(ETag) };
+        if (name === undefined) continue;
+        if (range.to !== undefined && compareNames(name, range.to) >= 0) return;
+        if (isInRange(name, range)) yield { name, size: Size, version: versionOf(ETag) };
       }
       after = page.IsTruncated ? page.NextContinuationToken : undefined;
       if (page.IsTruncated && after === undefined)
@@ -363,7 +370,7 @@ async function collect(
   length: number,
   onBytes: (bytes: number) => void,
 ): Promise<Uint8Array> {
-  const all = Buffer.allocUnsafeSlow(length);
+  const all = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
   let done = 0;
   for await (const piece of body) {
     if (done + piece.length <= length) all.set(piece, done);
