@@ -1,7 +1,7 @@
 // A simulated process: what it waits for reaches it while it lives, and not while it is stopped. Its clock is its own.
 
 import type { Clock } from "../../src/base/clock.js";
-import { Chance, type Scheduler } from "./scheduler.js";
+import { Chance, type Scheduler, whole } from "./scheduler.js";
 
 /** The wall at the beginning of every simulation. */
 const EPOCH = Date.UTC(2026, 0, 1);
@@ -133,7 +133,7 @@ export class SimulatedProcess {
   stop(ms: number, clockStops: boolean): void {
     this.scheduler.note(this.name, `is stopped for ${ms.toFixed(0)} ms`);
     this.wasStopped = true;
-    const until = Math.max(this.#stoppedUntil, this.scheduler.now + ms);
+    const until = Math.max(this.#stoppedUntil, whole(this.scheduler.now + ms));
     if (clockStops) this.#lost += until - Math.max(this.#stoppedUntil, this.scheduler.now);
     this.#stoppedUntil = until;
   }

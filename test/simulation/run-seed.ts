@@ -87,7 +87,7 @@ class Simulation {
     const { chance, seed } = parts;
     this.#parts = parts;
     this.#faults = drawFaults(seed);
-    this.#leaseSeconds = chance.pick([5, 20, 60]);
+    this.#leaseSeconds = chance.pick([20, 20, 60]);
     this.#stormMs = chance.pick([1, 5, 20]) * MINUTE;
     this.#machines = drawMachines(chance, this.#faults);
     const staleness = this.#faults.store.has("stale listing")
