@@ -46,6 +46,8 @@ export interface FleetParts {
 const HOUR = 3_600_000;
 /** The clouds' patience after the notice. */
 const KILLED_AFTER_NOTICE_MS = 30_000;
+/** From the notice to the exit, where the store answers. */
+const LEFT_WITHIN_MS = 10_000;
 const LIVES = 8;
 
 /** Machines, and the workers that live on them. */
@@ -127,11 +129,24 @@ export class Fleet {
       counts.add(`ended: ${outcome}`);
       if (outcome === "complete" && machine.steal && !checker.isComplete)
         throw new InvariantBroken(`${process.name} says that the run is complete`);
+      if (outcome === "preempted") this.#checkLeaving(process);
     } catch (error) {
       scheduler.note(process.name, `ends: ${messageOf(error)}`);
       if (!this.#isExcused(error, wasFine)) throw error;
       counts.add(`ended: ${isSluiceError(error) ? error.kind : "?"}`);
     }
+  }
+
+  /** Where nothing else befell it, a worker that was told to stop is gone within its grace, and keeps no lease. */
+  #checkLeaving(process: SimulatedProcess): void {
+    const { faults, counts, scheduler, checker } = this.#parts;
+    const toldAt = process.toldAt ?? Number.NaN;
+    if (faults.requests.size > 0 || process.wasStopped) return;
+    counts.add("left within the grace, leases released");
+    if (!(scheduler.now - toldAt <= LEFT_WITHIN_MS))
+      throw new InvariantBroken(`${process.name} left ${scheduler.now - toldAt} ms after it was told to`);
+    const [held] = checker.leasesOf(process.name);
+    if (held !== undefined) throw new InvariantBroken(`${process.name} left and kept ${held}`);
   }
 
   /** Whether what befell a worker explains its end. */
