@@ -7,6 +7,7 @@ import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
 import type { UnitPlace } from "../plan/unit.js";
 import type { FileHasher } from "../shard/hash.js";
+import { describeRetry } from "../store/retry.js";
 import { isRemote, type Store } from "../store/store.js";
 import { Claims } from "./claims.js";
 import { completeRun } from "./complete-run.js";
@@ -24,7 +25,8 @@ import { Preemption } from "./preemption.js";
 import { Progress } from "./progress.js";
 import type { RunPlan } from "./run-plan.js";
 import { ShardWriter } from "./shard-writer.js";
-import { Spool, spoolFolder } from "./spool.js";
+import { Spool } from "./spool.js";
+import { openSpoolFolder } from "./spool-folder.js";
 import { runWorker } from "./worker.js";
 
 const DOWNLOAD_NOTE_MS = 5_000;
@@ -106,7 +108,14 @@ class Extraction {
   async run(): Promise<ExtractResult> {
     const plan = await this.#plan();
     this.#noteMadeWeights(plan);
-    const store = this.#environment.openStore(this.#options.output);
+    const store = this.#environment.openStore(this.#options.output, {
+      clock: this.#clock,
+      signal: this.#preemption.now,
+      onRetry: (note) => {
+        const text = describeRetry(note);
+        if (text !== null) this.#reporter.warn(text);
+      },
+    });
     const pace = this.#choosePace(store);
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
@@ -189,7 +198,7 @@ class Extraction {
       onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
-    const folder = spoolFolder(store, this.#options.spool);
+    const folder = await openSpoolFolder(this.#options.spool, store, this.#environment.disk);
     const spool = new Spool(folder, this.#environment.disk, isRemote(store) ? opened.run.run : null);
     await spool.prepare();
     const log = new CommitLog(store, opened.run, opened.bytes);

@@ -1,22 +1,14 @@
 // Spool files: shards under way, on a local disk. Where the run lives on a local disk too, the spool lies in the run's own
-// `.tmp/`, and the finished file is itself what is linked. Otherwise the folder and its files are private, and a finished shard
+// `.tmp/`, and the finished file is itself what is linked. Otherwise the files are private, and a finished shard
 // outlives its worker.
 
-import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
-import { SluiceError } from "../base/errors.js";
 import type { UnitPlace } from "../plan/unit.js";
 import type { ShardLayout } from "../shard/format.js";
 import { explainDiskError } from "../store/disk-errors.js";
 import { type FileSystem, nodeFileSystem } from "../store/file-system.js";
-import type { Store } from "../store/store.js";
 import { cleanTemporaries, temporaryName } from "../store/temporary.js";
 import { type FinishedMark, type FinishedShard, FinishedShards, MARK } from "./finished-shards.js";
-
-/** Where the shards of runs in that store lie while they are under way: a folder of the user's own, unless one was named. */
-export function spoolFolder(store: Store, named: string | undefined): string {
-  return named ?? store.spool ?? join(tmpdir(), `sluice-spool-${userInfo().uid}`);
-}
 
 /** A folder of shards under way. */
 export class Spool {
@@ -38,12 +30,11 @@ export class Spool {
 
   /**
    * Makes the folder, and removes what dead workers of this machine left in it; finished shards stay for a while.
-   * @throws SluiceError as {@link explainDiskError} says; `config` where the folder is another user's.
+   * @throws SluiceError as {@link explainDiskError} says.
    */
   async prepare(): Promise<void> {
     try {
       await this.#fs.makeFolder(this.folder, this.#finished ? 0o700 : undefined);
-      if (this.#finished) await this.#refuseStrangersFolder();
       const names = new Set(await this.#fs.list(this.folder));
       const isFinished = (name: string) =>
         name.endsWith(MARK) ? names.has(name.slice(0, -MARK.length)) : names.has(name + MARK);
@@ -52,18 +43,6 @@ export class Spool {
     } catch (cause) {
       throw this.explain(cause);
     }
-  }
-
-  /** Whoever owns the folder can put another file in the place of ours. */
-  async #refuseStrangersFolder(): Promise<void> {
-    const owner = (await this.#fs.stat(this.folder))?.owner;
-    const me = process.getuid?.();
-    if (owner === undefined || me === undefined || owner === me || owner === 0) return;
-    throw new SluiceError("config", `the spool folder ${this.folder} is another user's`, {
-      found: `owner ${owner}`,
-      expected: `${me}, as this process`,
-      fix: "Name a folder of your own with --spool.",
-    });
   }
 
   /**
