@@ -24,6 +24,8 @@ export interface FakeRequest {
 
 /** How a request fails. */
 export type Fault =
+  /** An answer before the body has been read, after which the connection is closed. */
+  | { readonly kind: "early"; readonly status: number }
   /** An answer without any effect. */
   | {
       readonly kind: "status";
@@ -183,9 +185,13 @@ export class FakeGcs {
     const count = (this.counts.get(kind) ?? 0) + 1;
     this.counts.set(kind, count);
     const fault = this.fault({ kind, object, count, total: this.total });
+    if (fault?.kind === "early") {
+      response.writeHead(fault.status, { connection: "close" }).end(describeError(fault.status, "a fault"));
+      throw new Gone();
+    }
     if (fault?.kind === "status") {
       if (fault.retryAfter !== undefined) response.setHeader("retry-after", fault.retryAfter);
-      request.resume();
+      for await (const _ of request); // A server that does not read what is sent has to close the connection.
       throw new Refusal(fault.status, fault.message ?? "a fault");
     }
     if (fault?.kind === "stall") {
@@ -200,18 +206,21 @@ export class FakeGcs {
     const boundary = /^multipart\/related; boundary=(.+)$/.exec(request.headers["content-type"] ?? "")?.[1];
     if (boundary === undefined) throw new Refusal(400, "multipart/related without a boundary");
     const pieces: Buffer[] = [];
-    let fault: Fault | undefined;
     let length = 0;
-    let isFirst = true;
-    for await (const piece of request as AsyncIterable<Buffer>) {
-      pieces.push(piece);
-      length += piece.length;
-      if (isFirst) {
-        // The name stands in the body's first bytes.
-        const name = /"name":("(?:[^"\\]|\\.)*")/.exec(piece.toString())?.[1] ?? '""';
-        fault = await this.#meet("insert", JSON.parse(name), request, response);
-        isFirst = false;
-      }
+    // The metadata, and with them the name, come first.
+    const body = request[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    for (let metadata = ""; !/\r\n\r\n[\s\S]*\r\n\r\n/.test(metadata); ) {
+      const { value, done } = await body.next();
+      if (done) throw new Refusal(400, "no metadata");
+      pieces.push(value);
+      length += value.length;
+      metadata = Buffer.concat(pieces).subarray(0, 65_536).toString();
+    }
+    const name = /"name":("(?:[^"\\]|\\.)*")/.exec(Buffer.concat(pieces).toString())?.[1] ?? '""';
+    const fault = await this.#meet("insert", JSON.parse(name), request, response);
+    for (let next = await body.next(); !next.done; next = await body.next()) {
+      pieces.push(next.value);
+      length += next.value.length;
       if (fault?.kind === "cut" && length >= fault.after) cut(request);
     }
     const whole = Buffer.concat(pieces);

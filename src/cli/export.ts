@@ -5,8 +5,8 @@ import { SluiceError } from "../base/errors.js";
 import { tapOf } from "../model/hooks.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import { exportRun } from "../read/export.js";
-import { openRunForReading, type ReadableRun } from "../read/open-run.js";
-import { openStore } from "../store/stores.js";
+import { openRunForReading } from "../read/open-run.js";
+import { openStore, schemeOf } from "../store/stores.js";
 import { interruptible } from "./interrupt.js";
 import { parseChoice } from "./values.js";
 
@@ -26,7 +26,7 @@ export function registerExport(program: Command): void {
     .option("--to <format>", "safetensors or npy (default: safetensors)")
     .option("--hooks <list>", "the run's hook points, as extract takes them (default: all)")
     .option("--layers <list>", "all, or a list such as 0,5-8,-1 of the run's layers (default: all)")
-    .option("--output <folder>", "where the files go (default: RUN/export)")
+    .option("--output <folder>", "where the files go (default: RUN/export; needed for a run in a bucket)")
     .option("--json", "print the list of files as JSON")
     .addHelpText(
       "after",
@@ -36,7 +36,7 @@ export function registerExport(program: Command): void {
       const readable = await openRunForReading(openStore(run));
       const { taps } = readable.run.identity;
       const chosen = parseHooks(flags.hooks ?? "all", flags.layers ?? "all", taps.map(tapOf));
-      const folder = flags.output ?? folderInRun(run, readable);
+      const folder = localFolder(flags.output ?? `${run}/export`);
       const exporting = (signal: AbortSignal) =>
         exportRun(readable, {
           signal,
@@ -52,11 +52,11 @@ export function registerExport(program: Command): void {
     });
 }
 
-/** @throws SluiceError `usage` where the run is in no folder. */
-function folderInRun(run: string, { store }: ReadableRun): string {
-  if (store.spool !== undefined) return `${run}/export`;
-  throw new SluiceError("usage", "export writes to a local folder, and the run is in none", {
-    found: store.uri,
-    fix: "Name one with --output.",
+/** The folder, where it is one on a disk. @throws SluiceError `usage` otherwise. */
+function localFolder(folder: string): string {
+  if (schemeOf(folder) === undefined) return folder;
+  throw new SluiceError("usage", "export writes its files to a local folder", {
+    found: folder,
+    fix: "Name one with --output ./folder.",
   });
 }

@@ -11,6 +11,9 @@ import type { StoreStatistics } from "./statistics.js";
 /** Reasons in a 403 that mean 'later' (as Google's clients have them). */
 const LATER = new Set(["rateLimitExceeded", "userRateLimitExceeded"]);
 
+/** gcloud's own variable for another endpoint, such as one of Private Service Connect. */
+const ENDPOINT_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE";
+
 const errorSchema = z.object({
   error: z.object({
     message: z.string().optional(),
@@ -98,8 +101,10 @@ async function openAccess(emulator: string | undefined): Promise<Access> {
     return { endpoint, isEmulator: true, headers: async () => ({}) };
   }
   const { Storage } = await import("@google-cloud/storage");
-  const storage = new Storage();
-  const endpoint = storage.apiEndpoint;
+  // No request of ours names a project, and finding one out takes seconds outside Google's cloud: it asks gcloud and the metadata server.
+  const storage = new Storage({ projectId: "unused" });
+  const endpoint = process.env[ENDPOINT_VARIABLE] || storage.apiEndpoint;
+  refusePlain(endpoint);
   return {
     endpoint,
     isEmulator: false,
@@ -111,6 +116,16 @@ async function openAccess(emulator: string | undefined): Promise<Access> {
       }
     },
   };
+}
+
+/** Tokens are sent in the clear to this machine alone. */
+function refusePlain(endpoint: string): void {
+  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  if (url?.protocol === "https:" || /^(localhost|127\.0\.0\.1|\[::1\])$/.test(url?.hostname ?? "")) return;
+  throw new SluiceError("config", `${ENDPOINT_VARIABLE} is no address that credentials can be sent to`, {
+    found: endpoint,
+    expected: "https://...",
+  });
 }
 
 /** A token server that cannot be reached is tried again; anything else is for the user. */

@@ -53,7 +53,8 @@ export async function startVersitygw(): Promise<S3Server> {
   };
 }
 
-async function answers(url: string): Promise<boolean> {
+/** Whether anything speaks HTTP there. */
+export async function answers(url: string): Promise<boolean> {
   return fetch(url).then(
     () => true,
     () => false,
@@ -61,7 +62,7 @@ async function answers(url: string): Promise<boolean> {
 }
 
 /** A port that is free now. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as { port: number };
