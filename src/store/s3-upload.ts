@@ -64,8 +64,11 @@ interface SentPart {
   readonly length: number;
 }
 
-/** A multipart upload. */
-export class MultipartUpload {
+/**
+ * A multipart upload. Not called so: TypeScript 7.0.2 renames the member `MultipartUpload` of S3's request, in `#complete`, where the
+ * class around it has the same name.
+ */
+export class PartedUpload {
   readonly #requests: Requests;
   readonly #task: UploadTask;
 
