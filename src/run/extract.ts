@@ -1,15 +1,14 @@
 // One worker from start to end: opens the run, starts its parts, runs the loop, writes the derived files, and says how it
 // ended. What the command line, the quickstart and the tests call.
 
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
-import type { Unit } from "../plan/unit.js";
+import type { Unit, UnitPlace } from "../plan/unit.js";
 import type { FileHasher } from "../shard/hash.js";
-import type { Store } from "../store/store.js";
+import { describeRetry } from "../store/retry.js";
+import { isRemote, type Store } from "../store/store.js";
 import { Claims } from "./claims.js";
 import { completeRun } from "./complete-run.js";
 import { DerivedFiles } from "./derived-files.js";
@@ -27,6 +26,7 @@ import { Progress } from "./progress.js";
 import type { RunPlan } from "./run-plan.js";
 import { ShardWriter } from "./shard-writer.js";
 import { Spool } from "./spool.js";
+import { openSpoolFolder } from "./spool-folder.js";
 import { runWorker } from "./worker.js";
 
 const DOWNLOAD_NOTE_MS = 5_000;
@@ -108,7 +108,14 @@ class Extraction {
   async run(): Promise<ExtractResult> {
     const plan = await this.#plan();
     this.#noteMadeWeights(plan);
-    const store = this.#environment.openStore(this.#options.output);
+    const store = this.#environment.openStore(this.#options.output, {
+      clock: this.#clock,
+      signal: this.#preemption.now,
+      onRetry: (note) => {
+        const text = describeRetry(note);
+        if (text !== null) this.#reporter.warn(text);
+      },
+    });
     const pace = this.#choosePace(store);
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
@@ -191,15 +198,18 @@ class Extraction {
       onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
-    const spool = new Spool(
-      this.#options.spool ?? store.spool ?? join(tmpdir(), "sluice-spool"),
-      this.#environment.disk,
-    );
+    const folder = await openSpoolFolder(this.#options.spool, store, this.#environment.disk);
+    const spool = new Spool(folder, this.#environment.disk, isRemote(store) ? opened.run.run : null);
     await spool.prepare();
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();
     this.#refuseForeign(log, store);
     const units = log.unitTotal;
+    const isDone = (place: UnitPlace) => log.seems(place);
+    await spool.dropFinished(isDone);
+    const first = spool.finishedUnits().flatMap(({ stream, index }) => log.findUnit(stream, index) ?? []);
+    if (first.length > 0)
+      this.#reporter.note(`${first.length} finished shards wait in ${folder}: storing them first`);
     await this.#checkStart(store, opened, { committed: log.committed, units });
     const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
@@ -226,6 +236,7 @@ class Extraction {
       stream: workerId,
       steal,
       repair,
+      first,
       clock: this.#clock,
     });
     const shards = new ShardWriter({
@@ -318,6 +329,7 @@ class Extraction {
       await runner.stop();
       await reader.close();
       await spool.removeAll();
+      await spool.dropFinished(isDone);
     }
   }
 

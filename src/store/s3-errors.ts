@@ -9,7 +9,7 @@ export class S3Failure extends RequestFailure {
   readonly code: string;
 
   constructor(code: string, message: string, status: number, retryAfter?: string) {
-    super(code === "Unknown" ? "an answer without a reason" : `${code}: ${message}`, {
+    super(code === "Unknown" ? "an answer without a reason" : `${code}: ${message.replace(/\.$/, "")}`, {
       status,
       retryAfterMs: retryAfterMs(retryAfter),
       ...(RETRYABLE_CODES.has(code) && { isRetryable: true }),

@@ -13,7 +13,7 @@ import type { Store } from "./store.js";
  * @throws SluiceError `config` for a kind that is not in this version, or an address that is none.
  */
 export function openStore(uri: string, options: RetryOptions = {}): Store {
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(uri)?.[1]?.toLowerCase();
+  const scheme = schemeOf(uri);
   if (scheme === undefined) return new FileStore(uri);
   if (scheme === "gs") return new GcsStore(uri, options);
   if (scheme === "s3") return new S3Store(uri, options);
@@ -22,4 +22,9 @@ export function openStore(uri: string, options: RetryOptions = {}): Store {
     expected: "a local or shared folder, gs://bucket/prefix or s3://bucket/prefix",
     fix: "Name a folder with --output, and copy the run afterwards.",
   });
+}
+
+/** The scheme of `gs://bucket/prefix` and the like, in lower case; undefined for a path. */
+export function schemeOf(place: string): string | undefined {
+  return /^([a-z][a-z0-9+.-]*):\/\//i.exec(place)?.[1]?.toLowerCase();
 }

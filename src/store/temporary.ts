@@ -19,21 +19,37 @@ export function temporaryName(): string {
   return `${owner.join("_")}_${randomBytes(8).toString("hex")}`;
 }
 
-/** Removes what dead processes left in a folder of temporary files. @returns how many files. */
-export async function cleanTemporaries(folder: string, fs: FileSystem): Promise<number> {
+/** Who made the file of that name; null where that is unknown here (another container, or no temporary file). */
+export function temporaryOwner(name: string): ProcessIdentity | null {
+  const match = NAME.exec(name);
+  return match && ownerOf(match);
+}
+
+/**
+ * Removes what dead processes left in a folder of temporary files.
+ * @param isUseful files that somebody else may still want: they stay as long as those of other machines. @returns how many files.
+ */
+export async function cleanTemporaries(
+  folder: string,
+  fs: FileSystem,
+  isUseful: (name: string) => boolean = () => false,
+): Promise<number> {
   let removed = 0;
   for (const name of await fs.list(folder)) {
     const match = NAME.exec(name);
-    if (!match || !(await isAbandoned(join(folder, name), ownerOf(match), fs))) continue;
+    if (!match) continue;
+    const owner = ownerOf(match);
+    const lives = owner ? isAlive(owner) : undefined;
+    const isAbandoned =
+      lives === undefined || (!lives && isUseful(name)) ? await isOld(join(folder, name), fs) : !lives;
+    if (!isAbandoned) continue;
     await fs.unlink(join(folder, name)).catch(() => {}); // Another start was quicker.
     removed += 1;
   }
   return removed;
 }
 
-async function isAbandoned(path: string, owner: ProcessIdentity | null, fs: FileSystem): Promise<boolean> {
-  const alive = owner ? isAlive(owner) : undefined;
-  if (alive !== undefined) return !alive;
+async function isOld(path: string, fs: FileSystem): Promise<boolean> {
   const facts = await fs.stat(path);
   return facts !== null && Date.now() - Number(facts.modifiedNs / 1_000_000n) > FOREIGN_MS;
 }
