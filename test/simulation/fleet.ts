@@ -55,6 +55,7 @@ export class Fleet {
   readonly #parts: FleetParts;
   readonly #living = new Set<SimulatedProcess>();
   #isFine = false;
+  #isOut = false;
   #lives = 0;
   /** Ends that were no orderly ones. */
   failure: Error | undefined;
@@ -71,6 +72,17 @@ export class Fleet {
   clearUp(): void {
     this.#isFine = true;
     this.#parts.scheduler.note("world", "the weather is fine");
+  }
+
+  /** The store answers nobody for so long. */
+  outage(ms: number): void {
+    const { scheduler, counts } = this.#parts;
+    scheduler.note("world", `an outage of ${ms.toFixed(0)} ms`);
+    counts.add("fault: outage");
+    this.#isOut = true;
+    scheduler.plan(ms, () => {
+      this.#isOut = false;
+    });
   }
 
   /** Starts a worker on the machine, and again when it ends before the run is complete. */
@@ -112,7 +124,11 @@ export class Fleet {
     const engine = {
       hardware: machine.hardware,
       unitMs: machine.unitMs,
-      failures: () => (this.#isStruck(machine, "engine dies") ? 0.1 : 0),
+      dies: () => {
+        const isStruck = this.#isStruck(machine, "engine dies", 0.1);
+        if (isStruck) counts.add("fault: engine dies");
+        return isStruck;
+      },
     };
     const environment = environmentOf(process, disk, dataset, engine, wrap?.(remote, process) ?? remote);
     const options: ExtractOptions = {
@@ -141,7 +157,7 @@ export class Fleet {
   #checkLeaving(process: SimulatedProcess): void {
     const { faults, counts, scheduler, checker } = this.#parts;
     const toldAt = process.toldAt ?? Number.NaN;
-    if (faults.requests.size > 0 || process.wasStopped) return;
+    if (faults.requests.size > 0 || faults.store.has("outage") || process.wasStopped) return;
     counts.add("left within the grace, leases released");
     if (!(scheduler.now - toldAt <= LEFT_WITHIN_MS))
       throw new InvariantBroken(`${process.name} left ${scheduler.now - toldAt} ms after it was told to`);
@@ -154,7 +170,8 @@ export class Fleet {
     const { faults } = this.#parts;
     if (isSluiceError(error, "preempted"))
       return faults.worker.has("preempted") || faults.worker.has("signalled twice");
-    if (isSluiceError(error, "store")) return !wasFine && faults.requests.size > 0;
+    if (isSluiceError(error, "store"))
+      return !wasFine && (faults.requests.size > 0 || faults.store.has("outage"));
     if (isSluiceError(error, "data") && /^the engine failed on/.test(error.message))
       return !wasFine && faults.worker.has("engine dies");
     if (isSluiceError(error, "data") && /missing/.test(error.message))
@@ -164,7 +181,7 @@ export class Fleet {
 
   #weather(): Weather {
     const { faults, staleness } = this.#parts;
-    return this.#isFine ? FINE : { requests: faults.requests, staleness };
+    return this.#isFine ? FINE : { requests: faults.requests, staleness, isOut: this.#isOut };
   }
 
   #isStruck(machine: MachinePlan, fault: WorkerFault, probability = 1): boolean {
@@ -204,5 +221,5 @@ export class Fleet {
   }
 }
 
-const FINE: Weather = { requests: new Map(), staleness: 0 };
+const FINE: Weather = { requests: new Map(), staleness: 0, isOut: false };
 const SILENT: ExtractReporter = { note() {}, warn() {}, reading() {}, started() {} };

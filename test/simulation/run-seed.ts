@@ -149,6 +149,11 @@ class Simulation {
 
   #planWorld(): void {
     const { scheduler, bucket, checker, counts, meddle } = this.#parts;
+    const { chance } = scheduler;
+    if (this.#faults.store.has("outage"))
+      scheduler.plan(this.#stormMs * chance.real(), () =>
+        this.#fleet.outage(chance.pick([1, 10, 60]) * MINUTE),
+      );
     if (this.#faults.store.has("data deleted")) {
       scheduler.plan(this.#stormMs * scheduler.chance.real(), () => {
         const committed = [...checker.commits.values()].filter(({ data }) => data !== null);
