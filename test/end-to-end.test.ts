@@ -236,6 +236,7 @@ it("finds a sample that is there twice, one of another unit, and another token, 
     change(new DataView(bytes.buffer, bytes.byteOffset + offset, length));
     const sum = crc32c(bytes.subarray(offset, offset + length));
     commit.tensors[tensor].crc32c = sum.toString(16).padStart(8, "0");
+    commit.crc32c = crc32c(bytes).toString(16).padStart(8, "0");
     commit.sha256 = createHash("sha256").update(bytes).digest("hex");
     await writeFile(shard, bytes);
     await writeFile(file, JSON.stringify(commit));
