@@ -25,31 +25,53 @@ export function temporaryOwner(name: string): ProcessIdentity | null {
   return match && ownerOf(match);
 }
 
+/** A file that a dead process left. */
+export interface AbandonedFile {
+  readonly path: string;
+  readonly size: number;
+}
+
 /**
- * Removes what dead processes left in a folder of temporary files.
- * @param isUseful files that somebody else may still want: they stay as long as those of other machines. @returns how many files.
+ * What dead processes left in a folder of temporary files.
+ * @param isUseful files that somebody else may still want: they stay as long as those of other machines.
  */
-export async function cleanTemporaries(
+export async function* findAbandoned(
   folder: string,
   fs: FileSystem,
   isUseful: (name: string) => boolean = () => false,
-): Promise<number> {
-  let removed = 0;
+): AsyncGenerator<AbandonedFile> {
   for (const name of await fs.list(folder)) {
     const match = NAME.exec(name);
-    if (!match) continue;
-    const owner = ownerOf(match);
-    const lives = owner ? isAlive(owner) : undefined;
-    const isAbandoned =
-      lives === undefined || (!lives && isUseful(name)) ? await isOld(join(folder, name), fs) : !lives;
-    if (!isAbandoned) continue;
-    await fs.unlink(join(folder, name)).catch(() => {}); // Another start was quicker.
+    const path = join(folder, name);
+    if (!match || !(await isAbandoned(path, ownerOf(match), fs, isUseful(name)))) continue;
+    const facts = await fs.stat(path);
+    if (facts && !facts.isFolder) yield { path, size: facts.size };
+  }
+}
+
+/** Removes what {@link findAbandoned} finds. @returns how many files. */
+export async function cleanTemporaries(
+  folder: string,
+  fs: FileSystem,
+  isUseful?: (name: string) => boolean,
+): Promise<number> {
+  let removed = 0;
+  for await (const { path } of findAbandoned(folder, fs, isUseful)) {
+    await fs.unlink(path).catch(() => {}); // Another start was quicker.
     removed += 1;
   }
   return removed;
 }
 
-async function isOld(path: string, fs: FileSystem): Promise<boolean> {
+async function isAbandoned(
+  path: string,
+  owner: ProcessIdentity | null,
+  fs: FileSystem,
+  isUseful: boolean,
+): Promise<boolean> {
+  const alive = owner ? isAlive(owner) : undefined;
+  if (alive === true) return false;
+  if (alive === false && !isUseful) return true;
   const facts = await fs.stat(path);
   return facts !== null && Date.now() - Number(facts.modifiedNs / 1_000_000n) > FOREIGN_MS;
 }
