@@ -7,7 +7,7 @@ import { isSluiceError } from "../base/errors.js";
 import { type DoctorOptions, examine, exitCodeOf } from "../doctor/doctor.js";
 import type { Finding } from "../doctor/finding.js";
 import { openStore } from "../store/stores.js";
-import { type Flags, resolveEngine, resolveExtractOptions, resolvePlaces } from "./extract-options.js";
+import { type Flags, resolveEngine, resolveExtractOptions, resolveOutput } from "./extract-options.js";
 import { interruptible } from "./interrupt.js";
 import { paint } from "./render.js";
 
@@ -84,11 +84,11 @@ function resolveDoctorOptions(flags: Flags, env: NodeJS.ProcessEnv): DoctorOptio
   };
 }
 
-/** The output, where one is named. @throws SluiceError as `resolvePlaces` for one that cannot be read. */
+/** The output, where one is named. @throws SluiceError as `resolveOutput` for one that cannot be read. */
 function findOutput(flags: Flags, env: NodeJS.ProcessEnv): string | undefined {
   const isNamed = flags.output !== undefined || env.OUTPUT_DIR || env.UPLOAD_TO_GCS;
   try {
-    return isNamed ? resolvePlaces(flags, env).output : undefined;
+    return isNamed ? resolveOutput(flags, env) : undefined;
   } catch (error) {
     if (isSluiceError(error, "usage") && flags.output === undefined && !env.UPLOAD_TO_GCS) return undefined;
     throw error;

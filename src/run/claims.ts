@@ -40,6 +40,8 @@ export interface ClaimOptions {
   readonly steal: boolean;
   /** Units whose data has gone missing, to be made again though they have a commit: found out while the first units are computed. */
   readonly repair: Promise<readonly Unit[]>;
+  /** Units to take first: somebody has left them half done on this machine. */
+  readonly first?: readonly Unit[];
   readonly clock?: Clock;
 }
 
@@ -187,6 +189,7 @@ export class Claims {
 
   /** The own stream in order, unless somebody else is working on it too; then all, as the walk has them. */
   *#unitsInOrder(isShared: boolean): Generator<Unit> {
+    yield* this.#options.first ?? [];
     const { stream, steal, uuid } = this.#options;
     const counts = this.#log.unitCounts;
     if (!steal || !isShared) yield* this.#log.unitsOf(stream);

@@ -5,6 +5,7 @@ import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
+import type { UnitPlace } from "../plan/unit.js";
 import type { FileHasher } from "../shard/hash.js";
 import { describeRetry } from "../store/retry.js";
 import { isRemote, type Store } from "../store/store.js";
@@ -197,15 +198,18 @@ class Extraction {
       onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
-    const spool = new Spool(
-      await openSpoolFolder(this.#options.spool, store, this.#environment.disk),
-      this.#environment.disk,
-    );
+    const folder = await openSpoolFolder(this.#options.spool, store, this.#environment.disk);
+    const spool = new Spool(folder, this.#environment.disk, isRemote(store) ? opened.run.run : null);
     await spool.prepare();
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();
     this.#refuseForeign(log, store);
     const units = log.unitTotal;
+    const isDone = (place: UnitPlace) => log.seems(place);
+    await spool.dropFinished(isDone);
+    const first = spool.finishedUnits().flatMap(({ stream, index }) => log.findUnit(stream, index) ?? []);
+    if (first.length > 0)
+      this.#reporter.note(`${first.length} finished shards wait in ${folder}: storing them first`);
     await this.#checkStart(store, spool, opened, { committed: log.committed, units });
     const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
@@ -235,6 +239,7 @@ class Extraction {
       stream: workerId,
       steal,
       repair,
+      first,
       clock: this.#clock,
     });
     const shards = new ShardWriter({
@@ -318,6 +323,7 @@ class Extraction {
       await runner.stop();
       await reader.close();
       await spool.removeAll();
+      await spool.dropFinished(isDone);
     }
   }
 

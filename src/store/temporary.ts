@@ -19,36 +19,59 @@ export function temporaryName(): string {
   return `${owner.join("_")}_${randomBytes(8).toString("hex")}`;
 }
 
+/** Who made the file of that name; null where that is unknown here (another container, or no temporary file). */
+export function temporaryOwner(name: string): ProcessIdentity | null {
+  const match = NAME.exec(name);
+  return match && ownerOf(match);
+}
+
 /** A file that a dead process left. */
 export interface AbandonedFile {
   readonly path: string;
   readonly size: number;
 }
 
-/** What dead processes left in a folder of temporary files. */
-export async function* findAbandoned(folder: string, fs: FileSystem): AsyncGenerator<AbandonedFile> {
+/**
+ * What dead processes left in a folder of temporary files.
+ * @param isUseful files that somebody else may still want: they stay as long as those of other machines.
+ */
+export async function* findAbandoned(
+  folder: string,
+  fs: FileSystem,
+  isUseful: (name: string) => boolean = () => false,
+): AsyncGenerator<AbandonedFile> {
   for (const name of await fs.list(folder)) {
     const match = NAME.exec(name);
     const path = join(folder, name);
-    if (!match || !(await isAbandoned(path, ownerOf(match), fs))) continue;
+    if (!match || !(await isAbandoned(path, ownerOf(match), fs, isUseful(name)))) continue;
     const facts = await fs.stat(path);
     if (facts && !facts.isFolder) yield { path, size: facts.size };
   }
 }
 
-/** Removes what dead processes left in a folder of temporary files. @returns how many files. */
-export async function cleanTemporaries(folder: string, fs: FileSystem): Promise<number> {
+/** Removes what {@link findAbandoned} finds. @returns how many files. */
+export async function cleanTemporaries(
+  folder: string,
+  fs: FileSystem,
+  isUseful?: (name: string) => boolean,
+): Promise<number> {
   let removed = 0;
-  for await (const { path } of findAbandoned(folder, fs)) {
+  for await (const { path } of findAbandoned(folder, fs, isUseful)) {
     await fs.unlink(path).catch(() => {}); // Another start was quicker.
     removed += 1;
   }
   return removed;
 }
 
-async function isAbandoned(path: string, owner: ProcessIdentity | null, fs: FileSystem): Promise<boolean> {
+async function isAbandoned(
+  path: string,
+  owner: ProcessIdentity | null,
+  fs: FileSystem,
+  isUseful: boolean,
+): Promise<boolean> {
   const alive = owner ? isAlive(owner) : undefined;
-  if (alive !== undefined) return !alive;
+  if (alive === true) return false;
+  if (alive === false && !isUseful) return true;
   const facts = await fs.stat(path);
   return facts !== null && Date.now() - Number(facts.modifiedNs / 1_000_000n) > FOREIGN_MS;
 }
