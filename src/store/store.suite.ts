@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { crc32c } from "@node-rs/crc32";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { zerosCrc } from "../../test/fake-gcs.js";
 import { combineCrcs, formatCrc } from "../base/crc.js";
 import { isSluiceError } from "../base/errors.js";
 import { compareNames } from "./names.js";
@@ -340,17 +341,4 @@ export function describeStore(kind: string, underTest: StoreUnderTest): void {
       await expect(created).rejects.toSatisfy((error) => isSluiceError(error, "store"));
     });
   });
-}
-
-/** CRC32C of so many zeros: by doubling, not by reading them. */
-function zerosCrc(count: number): number {
-  let crc = 0;
-  let block = crc32c(Buffer.alloc(1));
-  let length = 1;
-  for (let left = count; left > 0; left = Math.floor(left / 2)) {
-    if (left % 2 === 1) crc = combineCrcs(crc, block, length);
-    block = combineCrcs(block, block, length);
-    length *= 2;
-  }
-  return crc;
 }
