@@ -418,12 +418,15 @@ export class FakeGcs {
   }
 
   async #list(query: URLSearchParams, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    allow(query, ["prefix", "fields", "maxResults", "pageToken"]);
+    allow(query, ["prefix", "fields", "maxResults", "pageToken", "startOffset", "endOffset"]);
     const prefix = query.get("prefix") ?? "";
     const fault = await this.#meet("list", prefix, request, response);
     const after = query.get("pageToken");
     const names = [...this.objects.keys()]
-      .filter((name) => name.startsWith(prefix))
+      .filter(
+        (name) =>
+          name.startsWith(prefix) && isBetween(name, query.get("startOffset"), query.get("endOffset")),
+      )
       .map((name) => Buffer.from(name))
       .sort(Buffer.compare)
       .map(String);
@@ -534,6 +537,15 @@ function describeError(code: number, message: string): string {
 function allow(query: URLSearchParams, names: readonly string[]): void {
   for (const name of query.keys())
     if (!names.includes(name)) throw new Refusal(400, `Unknown name "${name}"`);
+}
+
+/** At or after the one, before the other, by their UTF-8 bytes. */
+function isBetween(name: string, start: string | null, end: string | null): boolean {
+  const bytes = Buffer.from(name);
+  return (
+    (start === null || Buffer.compare(bytes, Buffer.from(start)) >= 0) &&
+    (end === null || end === "" || Buffer.compare(bytes, Buffer.from(end)) < 0)
+  );
 }
 
 async function readAll(request: IncomingMessage): Promise<Buffer> {

@@ -170,9 +170,9 @@ export class FakeS3 {
   #list(query: URLSearchParams, response: ServerResponse): void {
     const prefix = query.get("prefix") ?? "";
     const token = query.get("continuation-token");
-    const after = token === null ? "" : Buffer.from(token, "base64url").toString();
+    const after = token === null ? query.get("start-after") : Buffer.from(token, "base64url").toString();
     const keys = [...this.objects.keys()]
-      .filter((key) => key.startsWith(prefix) && (token === null || compareNames(key, after) > 0))
+      .filter((key) => key.startsWith(prefix) && (after === null || compareNames(key, after) > 0))
       .sort(compareNames);
     const page = keys.slice(0, this.#options.pageSize);
     const isMore = keys.length > page.length;

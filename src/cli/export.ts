@@ -6,7 +6,8 @@ import { tapOf } from "../model/hooks.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import { exportRun } from "../read/export.js";
 import { openRunForReading } from "../read/open-run.js";
-import { openStore, schemeOf } from "../store/stores.js";
+import { schemeOf } from "../store/stores.js";
+import { openStore } from "./open-store.js";
 import { parseChoice } from "./values.js";
 
 interface ExportFlags {

@@ -1,8 +1,9 @@
 // The few calls that the file store and the spool make, as a seam: tests count them, fail each of them once, and replay a
 // journal of them up to any point, as a power cut would leave the disk.
 
-import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
+import { type FileHandle, link, lstat, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
+import { SluiceError, systemCode } from "../base/errors.js";
 
 /** Facts of a file. */
 export interface FileFacts {
@@ -32,6 +33,11 @@ export interface FileSystem {
   unlink(path: string): Promise<void>;
   /** Creates the folder and its parents; the topmost one that was new, or undefined. */
   makeFolder(path: string): Promise<string | undefined>;
+  /**
+   * Makes a folder that nobody else can look into, in one that all can write to; nothing where it is there. Absent on a disk that has
+   * one user. @throws SluiceError `config` where something of somebody else's, or open to others, is in its place.
+   */
+  makePrivateFolder?(path: string): Promise<void>;
   /** Makes the folder's entries durable. */
   syncFolder(path: string): Promise<void>;
   /** Names in a folder, with a slash after those of folders; empty where there is none. */
@@ -66,6 +72,22 @@ export const nodeFileSystem: FileSystem = {
   rename,
   unlink,
   makeFolder: makeFolders,
+  async makePrivateFolder(path) {
+    await mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
+      if (systemCode(error) !== "EEXIST") throw error;
+    });
+    const { uid, mode, isFolder } = await lstat(path).then((s) => ({
+      uid: s.uid,
+      mode: s.mode & 0o777,
+      isFolder: s.isDirectory(),
+    }));
+    if (isFolder && uid === process.getuid?.() && (mode & 0o077) === 0) return;
+    throw new SluiceError("config", `${path} is not a folder of this user alone`, {
+      found: isFolder ? `user ${uid}, mode ${mode.toString(8)}` : "something that is no folder",
+      expected: "mode 700",
+      fix: "Remove it, or name another folder with --spool.",
+    });
+  },
   async syncFolder(path) {
     const folder = await open(path, "r");
     try {

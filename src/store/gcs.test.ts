@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 import { crc32c } from "@node-rs/crc32";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { FakeGcs, type Fault, type RequestKind, zerosCrc } from "../../test/fake-gcs.js";
+import { realClock } from "../base/clock.js";
 import { combineCrcs, formatCrc } from "../base/crc.js";
 import { isSluiceError, type SluiceError } from "../base/errors.js";
 import { type GcsOptions, GcsStore } from "./gcs.js";
@@ -42,7 +43,7 @@ const open = (options: GcsOptions = {}, prefix = `run-${places++}`) =>
     emulator: server.url,
     pageSize: 7,
     singleRequestBytes: MIB,
-    sleep: async () => {},
+    clock: { ...realClock, sleep: async () => {} },
     statistics,
     onRetry: (note) => notes.push(note),
     ...options,
@@ -305,7 +306,10 @@ describe("a request", () => {
         isSluiceError(e, "config") &&
         /no permission to create in gs:\/\/bucket; found HTTP 403: .*objects.create access/.test(e.message),
     );
-    const nowhere = new GcsStore("gs://nowhere/x", { emulator: server.url, sleep: async () => {} });
+    const nowhere = new GcsStore("gs://nowhere/x", {
+      emulator: server.url,
+      clock: { ...realClock, sleep: async () => {} },
+    });
     const isMissing = (e: unknown) =>
       isSluiceError(e, "config") && /there is no bucket gs:\/\/nowhere/.test(e.message);
     await expect(nowhere.create("x", Buffer.of())).rejects.toSatisfy(isMissing);
@@ -318,7 +322,7 @@ describe("a request", () => {
   it("to a store that cannot be reached ends with its name and the cause", async () => {
     const store = new GcsStore("gs://bucket/x", {
       emulator: "127.0.0.1:1",
-      sleep: async () => {},
+      clock: { ...realClock, sleep: async () => {} },
       attempts: 3,
     });
     await expect(store.head("run.json")).rejects.toSatisfy(

@@ -26,7 +26,7 @@ import type { HttpReply } from "./http.js";
 import { missingObject } from "./memory.js";
 import { checkName, isName } from "./names.js";
 import { type Attempt, RequestFailure, Retrier, type RetryOptions } from "./retry.js";
-import type { Body, Store, Stored } from "./store.js";
+import type { Body, NameRange, Store, Stored } from "./store.js";
 
 /** Files up to this size go in one request; larger ones in a resumable session. */
 const SINGLE_REQUEST_BYTES = 8 << 20;
@@ -114,10 +114,10 @@ export class GcsStore implements Store {
     });
   }
 
-  async *list(prefix: string): AsyncGenerator<Stored> {
+  async *list(prefix: string, range: NameRange = {}): AsyncGenerator<Stored> {
     let pageToken: string | undefined = "";
     while (pageToken !== undefined) {
-      const page: Page = await this.#listPage(prefix, pageToken);
+      const page: Page = await this.#listPage(prefix, range, pageToken);
       for (const item of page.items) {
         const stored = this.#describe(item);
         // Not so: folders that a console made (`run/`), and whatever else has a name that no run gives.
@@ -139,11 +139,13 @@ export class GcsStore implements Store {
     });
   }
 
-  #listPage(prefix: string, pageToken: string): Promise<Page> {
+  #listPage(prefix: string, { from, to }: NameRange, pageToken: string): Promise<Page> {
     const query = {
       prefix: this.#place.prefix + prefix,
       fields: `items(${FIELDS}),nextPageToken`,
       maxResults: String(this.#pageSize),
+      ...(from !== undefined && { startOffset: this.#place.prefix + from }),
+      ...(to !== undefined && { endOffset: this.#place.prefix + to }),
       ...(pageToken !== "" && { pageToken }),
     };
     return this.#run("list", prefix, async (attempt) =>

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { realClock } from "../base/clock.js";
 import { isSluiceError, SluiceError } from "../base/errors.js";
 import { redact } from "./redact.js";
 import { RequestFailure, Retrier, type RetryNote, type RetryOptions, retryAfterMs } from "./retry.js";
@@ -12,7 +13,7 @@ function quick(options: RetryOptions = {}) {
   const retrier = new Retrier({
     attempts: 4,
     random: () => 0.5,
-    sleep: async (ms) => void waits.push(ms),
+    clock: { ...realClock, sleep: async (ms) => void waits.push(ms) },
     onRetry: (note) => notes.push(note),
     ...options,
   });

@@ -2,6 +2,7 @@
 // "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). What is bounded is the number of attempts, never the wall
 // time: a machine may have slept. A request that moves no byte for a while has failed too.
 
+import { type Clock, realClock } from "../base/clock.js";
 import { messageOf, SluiceError, systemCode } from "../base/errors.js";
 import { redact } from "./redact.js";
 import { StoreStatistics } from "./statistics.js";
@@ -61,6 +62,12 @@ export interface RetryNote {
   readonly cause: string;
 }
 
+/** What the note says to people; null for a first retry: one failure is nothing to speak of. */
+export function describeRetry({ request, retry, of, waitMs, cause }: RetryNote): string | null {
+  if (retry < 2) return null;
+  return `${request} fails (${cause}): retry ${retry} of ${of} in ${(waitMs / 1000).toFixed(1)} s`;
+}
+
 /** How a driver tries. Everything has a default; tests and the simulation bring their own clock and chance. */
 export interface RetryOptions {
   /** Attempts of a request, the first included. */
@@ -71,8 +78,7 @@ export interface RetryOptions {
   readonly statistics?: StoreStatistics;
   /** Stops everything that the driver does. */
   readonly signal?: AbortSignal | undefined;
-  /** Waits; rejects with the signal's reason when it is aborted. */
-  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
+  readonly clock?: Clock;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
 }
@@ -103,9 +109,11 @@ export class Retrier {
   readonly #attempts: number;
   readonly #stallMs: number;
   readonly #options: RetryOptions;
+  readonly #clock: Clock;
 
   constructor(options: RetryOptions = {}) {
     this.#options = options;
+    this.#clock = options.clock ?? realClock;
     this.#attempts = options.attempts ?? ATTEMPTS;
     this.#stallMs = options.stallMs ?? STALL_MS;
     this.statistics = options.statistics ?? new StoreStatistics();
@@ -161,7 +169,9 @@ export class Retrier {
   async sleep(ms: number, signals: readonly AbortSignal[]): Promise<void> {
     const { signal, dispose } = anyOf(signals);
     try {
-      await (this.#options.sleep ?? sleep)(ms, signal);
+      await this.#clock.sleep(ms, signal);
+    } catch (error) {
+      throw signal.aborted ? signal.reason : error;
     } finally {
       dispose();
     }
@@ -175,22 +185,35 @@ export class Retrier {
     onAdvance: () => void,
   ): Promise<T> {
     const { signal, abort, dispose } = anyOf(signals);
-    const stalled = () =>
-      abort(new RequestFailure(`no byte moved for ${Math.round(stallMs / 1000)} s`, { isRetryable: true }));
-    const timer = setTimeout(stalled, stallMs);
+    let movedAt = this.#clock.now();
+    let cancel = () => {};
+    const watch = (ms: number) => {
+      cancel = this.#clock.after(ms, () => {
+        const left = movedAt + stallMs - this.#clock.now();
+        if (left > 0) watch(left);
+        else
+          abort(
+            new RequestFailure(`no byte moved for ${Math.round(stallMs / 1000)} s`, { isRetryable: true }),
+          );
+      });
+    };
+    watch(stallMs);
+    const isAlive = () => {
+      movedAt = this.#clock.now();
+    };
     const aborted = new Promise<never>((_, reject) => {
       signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     });
     aborted.catch(() => {});
     try {
-      const result = attempt({ number, signal, isAlive: () => timer.refresh(), advance: onAdvance });
+      const result = attempt({ number, signal, isAlive, advance: onAdvance });
       result.catch(() => {}); // What it raises after it was left behind is of no interest.
       return await Promise.race([result, aborted]);
     } catch (error) {
       // A client says 'aborted' of a request that we gave up: the reason is what counts.
       throw signal.aborted ? signal.reason : error;
     } finally {
-      clearTimeout(timer);
+      cancel();
       dispose();
     }
   }
@@ -261,20 +284,6 @@ function anyOf(signals: readonly AbortSignal[]) {
       for (const { signal, listener } of listeners) signal.removeEventListener("abort", listener);
     },
   };
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const finish = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", finish);
-      if (signal.aborted) reject(signal.reason);
-      else resolve();
-    };
-    const timer = setTimeout(finish, ms);
-    if (signal.aborted) finish();
-    else signal.addEventListener("abort", finish, { once: true });
-  });
 }
 
 /** One line of any error, redacted: for what SDKs raise. */

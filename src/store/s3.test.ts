@@ -5,6 +5,7 @@ import { crc32c } from "@node-rs/crc32";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type FakeRequest, FakeS3, type FakeS3Options } from "../../test/fake-s3.js";
 import { FaultyProxy, type SeenRequest } from "../../test/faulty-proxy.js";
+import { realClock } from "../base/clock.js";
 import { formatCrc } from "../base/crc.js";
 import { isSluiceError } from "../base/errors.js";
 import { uploadMemory } from "./parts.js";
@@ -13,7 +14,7 @@ import { type S3Options, S3Store } from "./s3.js";
 import { describeStore } from "./store.suite.js";
 
 const PART_BYTES = 64 << 10;
-const options: S3Options = { partBytes: PART_BYTES, sleep: async () => {} };
+const options: S3Options = { partBytes: PART_BYTES, clock: { ...realClock, sleep: async () => {} } };
 const clean: (() => Promise<void>)[] = [];
 /** The environment as it is for whoever has set nothing. */
 for (const name of Object.keys(process.env)) if (name.startsWith("AWS_")) delete process.env[name];

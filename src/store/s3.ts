@@ -8,7 +8,7 @@ import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import { parseBucketUri } from "./bucket-uri.js";
 import { missingObject } from "./memory.js";
-import { checkName, isName } from "./names.js";
+import { checkName, compareNames, isName } from "./names.js";
 import { changedFile, readParts } from "./parts.js";
 import { type Attempt, RequestFailure, Retrier, type RetryOptions } from "./retry.js";
 import { fromS3Crc, toS3Crc } from "./s3-checksum.js";
@@ -16,7 +16,14 @@ import { bodyOf, S3Connection } from "./s3-client.js";
 import { explainS3, isGone, isNotImplemented, isPreconditionFailed, S3Failure } from "./s3-errors.js";
 import { partBytesFor } from "./s3-part-size.js";
 import { checkStored, isMd5Of, LargeUpload, type Requests, TOKEN } from "./s3-upload.js";
-import type { Body, Store, Stored, UnfinishedUpload } from "./store.js";
+import {
+  type Body,
+  isInRange,
+  type NameRange,
+  type Store,
+  type Stored,
+  type UnfinishedUpload,
+} from "./store.js";
 
 /** How to use a bucket. */
 export interface S3Options extends RetryOptions {
@@ -122,7 +129,11 @@ export class S3Store implements Store {
     });
   }
 
-  async *list(prefix: string): AsyncGenerator<Stored> {
+  async *list(prefix: string, range: NameRange = {}): AsyncGenerator<Stored> {
+    const { from, to } = range;
+    // S3 begins after a name, and the name itself may be there.
+    const first = from?.startsWith(prefix) && isName(from) ? await this.head(from) : null;
+    if (first && isInRange(first.name, range)) yield first;
     let after: string | undefined;
     do {
       const page = await this.#run("list", prefix, undefined, ({ signal }) =>
@@ -133,6 +144,7 @@ export class S3Store implements Store {
               Prefix: this.#prefix + prefix,
               EncodingType: "url",
               ...(after !== undefined && { ContinuationToken: after }),
+              ...(from !== undefined && after === undefined && { StartAfter: this.#prefix + from }),
             },
             options,
           ),
@@ -140,6 +152,7 @@ export class S3Store implements Store {
       );
       for (const { Key, Size = 0, ETag = "" } of page.Contents ?? []) {
         const name = this.#nameOf(Key, page.EncodingType);
+        if (name !== undefined && to !== undefined && compareNames(name, to) >= 0) return;
         if (name !== undefined) yield { name, size: Size, version: versionOf(ETag) };
       }
       after = page.IsTruncated ? page.NextContinuationToken : undefined;

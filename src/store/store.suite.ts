@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { combineCrcs, formatCrc } from "../base/crc.js";
 import { isSluiceError } from "../base/errors.js";
 import { compareNames } from "./names.js";
-import type { Body, Store, Stored } from "./store.js";
+import type { Body, NameRange, Store, Stored } from "./store.js";
 
 /** A kind of store under test. */
 export interface StoreUnderTest {
@@ -192,6 +192,22 @@ export function describeStore(kind: string, underTest: StoreUnderTest): void {
       expect(await store.create("odd/file é+%20 \u{1f30a}", body)).toMatchObject({ size: body.size });
       for await (const { name, version } of store.list("odd/")) await store.remove(name, version);
       expect(await names(store, "")).toEqual([]);
+    });
+
+    it("lists ranges of names that together are the whole", async () => {
+      const store = await fresh();
+      const all = ["p/0/a", "p/0/b.json", "p/1", "p/10/é", "p/2/x", "q"];
+      for (const name of all) await store.create(name, bytes(name));
+      const listed = async (range: NameRange) => {
+        const found: string[] = [];
+        for await (const { name } of store.list("p/", range)) found.push(name);
+        return found;
+      };
+      expect(await listed({ from: "p/1" })).toEqual(["p/1", "p/10/é", "p/2/x"]);
+      expect(await listed({ to: "p/1" })).toEqual(["p/0/a", "p/0/b.json"]);
+      expect(await listed({ from: "p/0/b", to: "p/10/z" })).toEqual(["p/0/b.json", "p/1"]);
+      expect(await listed({ from: "a", to: "z" })).toEqual(all.slice(0, 5));
+      expect(await listed({ from: "p/3" })).toEqual([]);
     });
 
     it("replaces, and removes only the version that was meant", async () => {

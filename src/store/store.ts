@@ -1,6 +1,8 @@
 // An object store, reduced to what a log of commits needs: six verbs. Create-only is the one that carries the promise
 // "each sample exactly once"; everything else may be slow, stale or repeated without harm.
 
+import { compareNames } from "./names.js";
+
 /** What a store says of one object. */
 export interface Stored {
   /** Relative to the store's root, '/'-separated. */
@@ -27,6 +29,12 @@ export interface UnfinishedUpload {
   readonly id: string;
 }
 
+/** A part of a listing: names from `from` on, and before `to`. */
+export interface NameRange {
+  readonly from?: string;
+  readonly to?: string;
+}
+
 /** An object store. Names are relative, '/'-separated and checked ({@link checkName}). */
 export interface Store {
   /** Where it is, for messages: a path or `gs://bucket/prefix`. Holds no credentials. */
@@ -48,8 +56,11 @@ export interface Store {
    * @throws SluiceError `data` when there is no such object or it is shorter than the range.
    */
   read(name: string, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array>;
-  /** The objects whose names start with the prefix, in ascending order of name (by Unicode code point). */
-  list(prefix: string): AsyncIterable<Stored>;
+  /**
+   * The objects whose names start with the prefix, in ascending order of name (by Unicode code point).
+   * @param range only these names: ranges are listed side by side ({@link listInParallel}).
+   */
+  list(prefix: string, range?: NameRange): AsyncIterable<Stored>;
   /** Removes the object if it still has that version; no error when it is gone or another. */
   remove(name: string, version: string): Promise<void>;
   /**
@@ -61,4 +72,16 @@ export interface Store {
     /** No error when it is gone. */
     abort(upload: UnfinishedUpload): Promise<void>;
   };
+}
+
+/** Whether the store is a service that answers (and bills) each request, and not a folder. */
+export function isRemote(store: Store): boolean {
+  return store.spool === undefined;
+}
+
+/** Whether a name lies in the range. */
+export function isInRange(name: string, { from, to }: NameRange = {}): boolean {
+  return (
+    (from === undefined || compareNames(name, from) >= 0) && (to === undefined || compareNames(name, to) < 0)
+  );
 }

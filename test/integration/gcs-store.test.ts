@@ -2,6 +2,7 @@
 
 import { basename } from "node:path";
 import { afterAll, beforeAll, describe } from "vitest";
+import { realClock } from "../../src/base/clock.js";
 import { GcsStore } from "../../src/store/gcs.js";
 import { describeStore } from "../../src/store/store.suite.js";
 import { FAKE_GCS_SERVER, startFakeGcsServer } from "./fake-gcs-server.js";
@@ -21,7 +22,7 @@ describe.skipIf(FAKE_GCS_SERVER === undefined)("fake-gcs-server", () => {
       new GcsStore(`gs://bucket/run/${basename(folder)}`, {
         emulator: server.url,
         pageSize: 7,
-        sleep: async () => {},
+        clock: { ...realClock, sleep: async () => {} },
       }),
     largeBytes: (11 << 20) + 7,
     checksFiles: true,
