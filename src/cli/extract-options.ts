@@ -178,10 +178,7 @@ function refuseLongDocumentFlags(
     refuse(`--positions ${positions}`, "would mix the documents of a context: it needs --attend-across");
 }
 
-/**
- * Where the run lives, and where its shards lie while they are under way: the variables mean other things where they ask for an upload.
- * @throws SluiceError `usage` where nothing says so.
- */
+/** Where the run lives, and where its shards lie while they are under way: the variables mean other things where they ask for an upload. */
 export function resolvePlaces(flags: Flags, env: Environment): Pick<ExtractOptions, "output" | "spool"> {
   for (const name of ["output", "spool"]) if (flags[name] === "") throw emptyFlag(name);
   const spool = typeof flags.spool === "string" ? flags.spool : undefined;

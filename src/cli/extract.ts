@@ -41,7 +41,7 @@ export function registerExtract(program: Command): void {
     .option("--adapter <folder>", "a LoRA adapter (peft) to be merged into the model: a folder, or a Hub id")
     .option(
       "--dataset <path>",
-      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by sluice streams, or a Hub id",
+      "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by sluice streams (all of these also as gs:// and s3:// addresses), or a Hub id",
     )
     .option("--output <run>", "where the run lives: a folder, gs://bucket/prefix or s3://bucket/prefix")
     .option(

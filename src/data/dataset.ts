@@ -1,11 +1,11 @@
 // A dataset on disk: a file, a folder or pattern of files, or a folder of streams that `sluice streams` made. Opening it reads
 // no record.
 
-import { open, readFile, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
+import { joinData, openData, readDataText, statData } from "./data-file.js";
 import { EXPECTED, type FileKind, isCompressed, kindOf, type TextKind } from "./file-kind.js";
 import { locateDataset, missing } from "./locate-dataset.js";
 
@@ -100,15 +100,12 @@ async function describeStream(
     throw new SluiceError("config", `the dataset ${path} holds files of ${kinds.size} kinds`, {
       found: [...kinds.values()].map((file) => basename(file)).join(", "),
       expected: "files of one kind",
-      fix: `Name one kind with a pattern such as '${join(path, `*${/\.[^.]+$/.exec(paths[0] ?? "")?.[0] ?? ""}`)}'.`,
+      fix: `Name one kind with a pattern such as '${joinData(path, `*${/\.[^.]+$/.exec(paths[0] ?? "")?.[0] ?? ""}`)}'.`,
     });
   }
   const files: DatasetFile[] = [];
   for (const file of paths) {
-    const { size } = await stat(file).catch((cause: unknown) => {
-      throw missing(file, cause);
-    });
-    files.push({ path: file, bytes: size });
+    files.push({ path: file, bytes: await sizeOf(file) });
     if (kind !== "parquet") await refuseOtherText(file, kind);
   }
   return { kind, files, bytes: files.reduce((sum, file) => sum + file.bytes, 0), columns };
@@ -116,7 +113,7 @@ async function describeStream(
 
 /** Refuses a text file whose first bytes say that it is something else. @throws SluiceError `config`. */
 export async function refuseOtherText(path: string, kind: TextKind): Promise<void> {
-  const file = await open(path, "r");
+  const file = await openData(path);
   const head = Buffer.alloc(64);
   let size: number;
   try {
@@ -140,8 +137,8 @@ export async function refuseOtherText(path: string, kind: TextKind): Promise<voi
 }
 
 async function openStreams(folder: string): Promise<Dataset> {
-  const file = join(folder, "streams.json");
-  const parsed = streamsFileSchema.safeParse(parseJson(await readFile(file, "utf8")));
+  const file = joinData(folder, "streams.json");
+  const parsed = streamsFileSchema.safeParse(parseJson(await readDataText(file)));
   if (!parsed.success)
     throw new SluiceError("config", `${file} is not what sluice streams writes`, {
       fix: "Make the folder again.",
@@ -155,10 +152,8 @@ async function openStreams(folder: string): Promise<Dataset> {
   if (records === 0) throw empty(folder);
   const opened = await Promise.all(
     streams.map(async (stream): Promise<DatasetStream> => {
-      const path = join(folder, stream.file);
-      const { size: bytes } = await stat(path).catch((cause: unknown) => {
-        throw missing(path, cause);
-      });
+      const path = joinData(folder, stream.file);
+      const bytes = await sizeOf(path);
       return { kind: "json", files: [{ path, bytes }], bytes, columns: null };
     }),
   );
@@ -171,6 +166,12 @@ async function openStreams(folder: string): Promise<Dataset> {
     streams: opened,
     resized: resized.filter(({ file, expected }) => file.bytes !== expected),
   };
+}
+
+async function sizeOf(path: string): Promise<number> {
+  const facts = await statData(path);
+  if (facts === null) throw missing(path);
+  return facts.size;
 }
 
 function empty(path: string): SluiceError {

@@ -1,12 +1,12 @@
 // Every record of a dataset in order, as JSON lines: what `sluice streams` deals out. Unlike a run's reader it reads forward
 // only, so that files may be compressed.
 
-import { createReadStream } from "node:fs";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { Decompress } from "fzstd";
-import { messageOf, SluiceError } from "../base/errors.js";
+import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { missingColumn } from "./check-columns.js";
+import { readForward } from "./data-file.js";
 import { refuseOtherText } from "./dataset.js";
 import { type Fields, fieldAt, type RawRecord } from "./fields.js";
 import { type FileKind, isCompressed, kindOf } from "./file-kind.js";
@@ -122,7 +122,7 @@ async function* splitPieces(pieces: AsyncIterable<Buffer>, format: TextFormat): 
 
 /** A file's bytes, decompressed. @throws SluiceError `config` where they are damaged. */
 async function* openPieces(path: string): AsyncGenerator<Buffer> {
-  const file = createReadStream(path, { highWaterMark: PIECE_BYTES });
+  const file = Readable.from(readForward(path, PIECE_BYTES));
   try {
     if (/\.gz$/i.test(path)) {
       const unzip = createGunzip();
@@ -134,7 +134,7 @@ async function* openPieces(path: string): AsyncGenerator<Buffer> {
       yield* file as AsyncIterable<Buffer>;
     }
   } catch (cause) {
-    if (cause instanceof Error && "syscall" in cause) throw cause;
+    if (isSluiceError(cause) || (cause instanceof Error && "syscall" in cause)) throw cause;
     throw new SluiceError("config", `${path} cannot be decompressed`, {
       found: messageOf(cause),
       fix: "Check that the file is whole.",

@@ -4,6 +4,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.js";
+import { isRemotePath, listAll } from "./data-file.js";
 
 /** Whether a name has wildcards. */
 export function isGlob(path: string): boolean {
@@ -15,6 +16,12 @@ export async function expandGlob(pattern: string): Promise<string[]> {
   const parts = pattern.split("/");
   const fixed = parts.findIndex(isGlob);
   const root = parts.slice(0, fixed).join("/");
+  if (isRemotePath(pattern)) {
+    const wanted = parts.slice(fixed).join("/");
+    const isHidden = (name: string) => name.split("/").some((part) => part.startsWith("."));
+    const names = (await listAll(root)).filter((name) => !isHidden(name) && matchesGlob(wanted, name));
+    return names.sort(byCodePoint).map((name) => `${root}/${name}`);
+  }
   const found = await walk(root === "" && fixed > 0 ? "/" : root, parts.slice(fixed));
   return [...new Set(found)].sort(byCodePoint);
 }

@@ -1,7 +1,7 @@
 // Files of lines: JSON lines, or text as it stands. A record is a line with at least one byte that is not blank; it
 // includes its newline, and blank lines before it belong to it.
 
-import type { FileHandle } from "node:fs/promises";
+import type { DataFile } from "./data-file.js";
 import { isFields, type RawRecord } from "./fields.js";
 import type { RecordFinder, TextFormat } from "./text-format.js";
 
@@ -92,7 +92,7 @@ class LineFinder implements RecordFinder {
 }
 
 /** The line that the offset lies in, with its newline; null where it is blank. @param size of the file, bytes. */
-export async function recordAt(file: FileHandle, offset: number, size: number): Promise<Buffer | null> {
+export async function recordAt(file: DataFile, offset: number, size: number): Promise<Buffer | null> {
   for (let reach = 64 << 10; ; reach *= 4) {
     const from = Math.max(0, offset - reach);
     const piece = Buffer.alloc(Math.min(size, offset + reach) - from);

@@ -1,11 +1,12 @@
 // From what the user calls a dataset to its files: a path of this machine, or a Hub id, whose data files are brought into the
 // standard cache.
 
-import { readdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { SluiceError, systemCode } from "../base/errors.js";
 import { describeRepo, type HubRepo, parseHubId } from "../hub/repo.js";
 import { type DownloadOptions, downloadSnapshot } from "../hub/snapshot.js";
+import { isRemotePath, joinData, listData, statData } from "./data-file.js";
 import { EXPECTED, isCompressed, kindOf } from "./file-kind.js";
 import { byCodePoint, expandGlob, isGlob, matchesGlob } from "./globs.js";
 
@@ -23,17 +24,14 @@ export interface LocatedDataset {
  * @throws SluiceError `config` where there are none; `store` where the Hub cannot be reached.
  */
 export async function locateDataset(path: string, download: DownloadOptions = {}): Promise<LocatedDataset> {
-  const facts = await stat(path).catch((cause: unknown) => {
-    if (systemCode(cause) !== "ENOENT" && systemCode(cause) !== "ENOTDIR") throw cause;
-    return null;
-  });
+  const facts = await statData(path);
   const name = basename(path);
-  if (facts) return { name, files: facts.isDirectory() ? await listFolder(path) : [path] };
+  if (facts) return { name, files: facts.isFolder ? await listFolder(path) : [path] };
   if (isGlob(path)) {
     const files = await expandGlob(path);
     if (files.length > 0) return { name, files };
   }
-  const id = (await isLocal(path)) ? null : parseHubId(path, "dataset");
+  const id = isRemotePath(path) || (await isLocal(path)) ? null : parseHubId(path, "dataset");
   if (id) {
     const { folder, files } = await downloadSnapshot(
       id.repo,
@@ -73,14 +71,14 @@ async function isLocal(path: string): Promise<boolean> {
 }
 
 async function listFolder(path: string): Promise<readonly string[] | "streams"> {
-  const names = await readdir(path);
+  const names = await listData(path);
   if (names.includes("streams.json")) return "streams";
   const data = names.filter(isDataFile);
-  if (data.length > 0) return data.sort(byCodePoint).map((name) => join(path, name));
+  if (data.length > 0) return data.sort(byCodePoint).map((name) => joinData(path, name));
   throw new SluiceError("config", `${path} is no streams folder and holds no data files`, {
     found: names.slice(0, 5).join(", ") || "nothing",
     expected: EXPECTED,
-    fix: `Name the files with a pattern such as '${join(path, "**/*.parquet")}', or make a streams folder with sluice streams.`,
+    fix: `Name the files with a pattern such as '${joinData(path, "**/*.parquet")}', or make a streams folder with sluice streams.`,
   });
 }
 

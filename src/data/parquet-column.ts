@@ -1,13 +1,13 @@
 // One column of one row group, read page by page: memory holds a page, however large the row group is. `hyparquet` decodes
 // the pages; which of them are read, and when, is decided here.
 
-import type { FileHandle } from "node:fs/promises";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import type { ColumnMetaData, Compressors, DecodedArray, PageHeader, SchemaTree } from "hyparquet";
 import { parquetHeader, readPage } from "hyparquet/src/column.js";
 import { convert, DEFAULT_PARSERS } from "hyparquet/src/convert.js";
 import { getTreePath, isFlatColumn } from "hyparquet/src/schema.js";
 import { compressors } from "hyparquet-compressors";
+import type { DataFile } from "./data-file.js";
 
 /** A page's header holds statistics, so that it may be of some size. */
 const HEADER_BYTES = 4 << 10;
@@ -27,7 +27,7 @@ export function rangeOf(chunk: ColumnMetaData): { readonly start: number; readon
 
 /** A place in a column chunk that moves forward. */
 export class ColumnReader {
-  readonly #file: FileHandle;
+  readonly #file: DataFile;
   readonly #end: number;
   readonly #isFlat: boolean;
   readonly #decoder: Parameters<typeof readPage>[2];
@@ -36,7 +36,7 @@ export class ColumnReader {
   /** Decoded rows that were not taken yet. Of a repeated column the last one may go on in the next page. */
   #rows: unknown[] = [];
 
-  constructor(file: FileHandle, chunk: ColumnMetaData, schema: SchemaTree) {
+  constructor(file: DataFile, chunk: ColumnMetaData, schema: SchemaTree) {
     this.#file = file;
     const { start, end } = rangeOf(chunk);
     this.#at = start;

@@ -2,7 +2,6 @@
 // the columns that records are read by are touched.
 
 import { createHash } from "node:crypto";
-import { type FileHandle, open } from "node:fs/promises";
 import {
   type ColumnMetaData,
   type FileMetaData,
@@ -12,7 +11,8 @@ import {
 } from "hyparquet";
 import { assembleNested } from "hyparquet/src/assemble.js";
 import { DEFAULT_PARSERS } from "hyparquet/src/convert.js";
-import { messageOf, SluiceError } from "../base/errors.js";
+import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
+import { type DataFile, openData } from "./data-file.js";
 import { asJson, type RawRecord } from "./fields.js";
 import { ColumnReader, rangeOf } from "./parquet-column.js";
 
@@ -33,7 +33,7 @@ export class ParquetFile {
   readonly columns: readonly string[];
   readonly groups: readonly RowGroup[];
   readonly rows: number;
-  readonly #file: FileHandle;
+  readonly #file: DataFile;
   readonly #schema: SchemaTree;
   readonly #used: readonly SchemaTree[];
   /** Readers of the used columns, all at the same row. */
@@ -41,12 +41,7 @@ export class ParquetFile {
     | { readonly group: number; readonly columns: ReadonlyMap<string, ColumnReader>; row: number }
     | undefined;
 
-  private constructor(
-    path: string,
-    file: FileHandle,
-    metadata: FileMetaData,
-    used: readonly string[] | null,
-  ) {
+  private constructor(path: string, file: DataFile, metadata: FileMetaData, used: readonly string[] | null) {
     this.path = path;
     this.#file = file;
     this.#schema = parquetSchema(metadata);
@@ -68,7 +63,7 @@ export class ParquetFile {
 
   /** @param used the top-level columns to read; null for all. @throws SluiceError `config` where it is no Parquet file. */
   static async open(path: string, used: readonly string[] | null): Promise<ParquetFile> {
-    const file = await open(path, "r");
+    const file = await openData(path);
     try {
       const { size } = await file.stat();
       const metadata = await parquetMetadataAsync({
@@ -163,6 +158,7 @@ export class ParquetFile {
 }
 
 function unreadable(path: string, cause: unknown): SluiceError {
+  if (isSluiceError(cause)) return cause; // Of the store that it lies in.
   return new SluiceError("config", `${path} cannot be read as Parquet`, {
     found: messageOf(cause),
     fix: "Check that the file is whole, or write it again.",

@@ -2,10 +2,11 @@
 // the row groups that it touches and of which of their rows are its own.
 
 import { createHash } from "node:crypto";
-import { stat } from "node:fs/promises";
 import { SluiceError } from "../base/errors.js";
+import { statData } from "./data-file.js";
 import type { DatasetFile } from "./dataset.js";
 import type { RawRecord } from "./fields.js";
+import { missing } from "./locate-dataset.js";
 import { ParquetFile } from "./parquet-file.js";
 import type { RecordStream, SampledRecord, ScanOptions, UnitRecords } from "./record-stream.js";
 import type { UnitEntry, UnitTable } from "./unit-table.js";
@@ -145,8 +146,9 @@ export class ParquetStream implements RecordStream {
 
   /** The file, opened; anew where it is another one than before, or was changed. */
   async #open(path: string) {
-    const { mtimeNs, size, ino } = await stat(path, { bigint: true });
-    const state = `${mtimeNs} ${size} ${ino}`;
+    const facts = await statData(path);
+    if (facts === null) throw missing(path);
+    const state = facts.version;
     if (this.#current?.file.path === path && this.#current.state === state) return this.#current;
     await this.close();
     this.#current = { file: await ParquetFile.open(path, this.#columns), state, hashes: new Map() };

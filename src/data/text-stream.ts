@@ -2,8 +2,8 @@
 // looked at here and there. One piece of a file is held at a time.
 
 import { createHash, type Hash } from "node:crypto";
-import { type FileHandle, open } from "node:fs/promises";
 import { SluiceError } from "../base/errors.js";
+import { type DataFile, openData } from "./data-file.js";
 import type { DatasetFile } from "./dataset.js";
 import type { RawRecord } from "./fields.js";
 import { recordAt } from "./lines.js";
@@ -45,7 +45,7 @@ export class TextStream implements RecordStream {
     const buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
     for (const { path, base } of this.#files) {
       if (table.isFull) break;
-      const file = await open(path, "r");
+      const file = await openData(path);
       try {
         const header = await this.#readHeader(file, path, true);
         table.beginFile(header.bytes);
@@ -86,7 +86,7 @@ export class TextStream implements RecordStream {
     let isFirst = true;
     for (const { path, bytes, base } of this.#files) {
       if (base + bytes <= start || base >= end) continue;
-      const file = await open(path, "r");
+      const file = await openData(path);
       try {
         const header = await this.#readHeader(file, path);
         const from = Math.max(header.end, start - base);
@@ -110,7 +110,7 @@ export class TextStream implements RecordStream {
     let next = 0;
     for (const { path, bytes, base } of this.#files) {
       if ((places[next] ?? Number.POSITIVE_INFINITY) >= base + bytes) continue;
-      const file = await open(path, "r");
+      const file = await openData(path);
       try {
         const header = await this.#readHeader(file, path);
         for (; (places[next] ?? Number.POSITIVE_INFINITY) < base + bytes; next++) {
@@ -131,7 +131,7 @@ export class TextStream implements RecordStream {
     if (!this.#format.hasHeader) return this.#format.columns(null);
     const names = new Set<string>();
     for (const { path } of this.#files) {
-      const file = await open(path, "r");
+      const file = await openData(path);
       try {
         const { bytes } = await this.#readHeader(file, path);
         for (const name of this.#format.columns(bytes) ?? []) names.add(name);
@@ -155,7 +155,7 @@ export class TextStream implements RecordStream {
   }
 
   /** The line at the offset. A long one is met more often than a short one; its weight, one over its length, makes up for that. */
-  async #recordAround(file: FileHandle, offset: number, size: number): Promise<SampledRecord | null> {
+  async #recordAround(file: DataFile, offset: number, size: number): Promise<SampledRecord | null> {
     const line = await recordAt(file, offset, size);
     return line && { raw: this.#format.parse(line, null), weight: 1 / line.length, bytes: line.length };
   }
@@ -165,7 +165,7 @@ export class TextStream implements RecordStream {
    * that gives more sound rows.
    */
   async #recordAfter(
-    file: FileHandle,
+    file: DataFile,
     header: Header,
     offset: number,
     size: number,
@@ -200,7 +200,7 @@ export class TextStream implements RecordStream {
   }
 
   /** @param anew whether it is read again: a file may have been edited since. */
-  async #readHeader(file: FileHandle, path: string, anew = false): Promise<Header> {
+  async #readHeader(file: DataFile, path: string, anew = false): Promise<Header> {
     if (!this.#format.hasHeader) return { bytes: null, end: 0 };
     const known = this.#headers.get(path);
     if (known && !anew) {

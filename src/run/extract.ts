@@ -7,13 +7,13 @@ import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
 import type { FileHasher } from "../shard/hash.js";
 import { describeRetry } from "../store/retry.js";
-import type { Store } from "../store/store.js";
+import { isRemote, type Store } from "../store/store.js";
 import { Claims } from "./claims.js";
 import { completeRun } from "./complete-run.js";
 import { DerivedFiles } from "./derived-files.js";
 import type { UnitRunner } from "./engine-process.js";
 import { type Environment, realEnvironment } from "./environment.js";
-import { checkSpace, type Done, expectedOf } from "./expected-size.js";
+import { checkSpace, compareSpoolSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
 import { type DescribedState, Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
 import { Leases } from "./leases.js";
@@ -206,7 +206,7 @@ class Extraction {
     await log.refresh();
     this.#refuseForeign(log, store);
     const units = log.unitTotal;
-    await this.#checkStart(store, opened, { committed: log.committed, units });
+    await this.#checkStart(store, spool, opened, { committed: log.committed, units });
     const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
     if (log.committed < units) runner.start().catch(() => {});
@@ -332,15 +332,18 @@ class Extraction {
     });
   }
 
-  async #checkStart(store: Store, { run, tables }: OpenedRun, done: Done): Promise<void> {
+  async #checkStart(store: Store, spool: Spool, { run, tables }: OpenedRun, done: Done): Promise<void> {
     const { workerId, steal } = this.#options;
     if (!steal && workerId >= tables.length)
       this.#reporter.warn(
         `the dataset has no stream ${workerId} (0 to ${tables.length - 1}): with --no-steal nothing is left to do`,
       );
     const expected = expectedOf(run);
-    if (expected && done.committed < done.units)
-      this.#reporter.note(await checkSpace(store, expected, done, this.#options.yes));
+    if (!expected || done.committed >= done.units) return;
+    const { yes } = this.#options;
+    this.#reporter.note(await checkSpace(store, expected, done, yes));
+    const free = isRemote(store) ? await this.#environment.disk.freeSpace?.(spool.folder) : null;
+    compareSpoolSpace(spool.folder, expected, free ?? null, yes);
   }
 
   #refuseForeign(log: CommitLog, store: Store): void {

@@ -16,7 +16,7 @@ export function explainRefusal(
     case 403:
       return new SluiceError("config", `no permission to ${request} in gs://${bucket}`, {
         found,
-        expected: "roles/storage.objectAdmin on the bucket, or objects.create, get, list and delete",
+        expected: "roles/storage.objectUser on the bucket, or objects.create, get, list and delete",
         fix: "Grant it to the account of this machine, or use other credentials (docs/stores.md).",
         values: { bucket, request },
       });

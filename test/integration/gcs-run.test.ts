@@ -1,7 +1,7 @@
 // Whole runs in a bucket of Google Cloud Storage, as a user starts them: against the strict fake, and an emulator that is none of ours.
 
 import { createHash } from "node:crypto";
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -52,6 +52,16 @@ async function readAsAny(uri: string) {
   const again = await run(...smallRun(dataset, `${uri}/`));
   expect(again).toMatchObject({ code: 0 });
   expect(again.stdout).toContain("Nothing left to do");
+  // The dataset may lie in a bucket too: it is the same one.
+  const prompts = new GcsStore("gs://bucket/prompts", { emulator: url });
+  await prompts.create("data.jsonl", await readFile(dataset));
+  const elsewhere = await run(...smallRun("gs://bucket/prompts/data.jsonl", uri));
+  expect(elsewhere).toMatchObject({ code: 0 });
+  expect(elsewhere.stdout).toContain("Nothing left to do");
+  expect(await run(...smallRun("gs://bucket/prompts/data.jsonl", "gs://bucket/second"))).toMatchObject({
+    code: 0,
+  });
+  expect(await hashStored("gs://bucket/second")).toEqual(await hashData(local));
   const verified = await run("verify", uri, "--deep", "--dataset", dataset, "--json");
   expect(JSON.parse(verified.stdout)).toMatchObject({
     complete: true,
