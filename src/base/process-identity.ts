@@ -18,6 +18,14 @@ export const processIdentitySchema = z.object({
 /** See {@link processIdentitySchema}. */
 export type ProcessIdentity = z.infer<typeof processIdentitySchema>;
 
+/** The processes of a machine, as one of them sees them. */
+export interface Processes {
+  /** The one that asks; null where the system does not tell. */
+  own(): ProcessIdentity | null;
+  /** Whether that process is alive; undefined where it cannot be known from here. */
+  isAlive(identity: ProcessIdentity): boolean | undefined;
+}
+
 let own: ProcessIdentity | null | undefined;
 
 /** This process; null where the system does not tell. */
@@ -40,6 +48,9 @@ export function isAlive(identity: ProcessIdentity): boolean | undefined {
   if (!here || here.namespace !== identity.namespace || here.boot !== identity.boot) return undefined;
   return startTime(identity.pid) === identity.start;
 }
+
+/** Those of this machine. */
+export const realProcesses: Processes = { own: ownProcess, isAlive };
 
 /** Field 22 of /proc/PID/stat (proc(5)); null where there is no such process, or it is a zombie. The command's name may hold spaces and brackets. */
 function startTime(pid: number): string | null {

@@ -3,7 +3,7 @@
 
 import { hostname } from "node:os";
 import { type Clock, realClock } from "../base/clock.js";
-import { ownProcess, type ProcessIdentity } from "../base/process-identity.js";
+import { type Processes, realProcesses } from "../base/process-identity.js";
 import type { UnitReader } from "../data/samples.js";
 import { type DatasetScan, threadedScan } from "../data/scan.js";
 import { ThreadedUnitReader, type UnitReaderOptions } from "../data/unit-reader.js";
@@ -22,13 +22,12 @@ import { planRun, type RunPlan } from "./run-plan.js";
 export interface Environment {
   readonly clock: Clock;
   readonly host: string;
+  readonly processes: Processes;
   /** Where the signals come from that ask it to stop. */
   readonly signals: SignalSource;
   /** The disk of the spool. */
   readonly disk: FileSystem;
   readonly scan: DatasetScan;
-  /** Which process it is; null where the system does not tell. */
-  process(): ProcessIdentity | null;
   planRun(options: ExtractOptions, download: DownloadOptions): Promise<RunPlan>;
   openStore(uri: string, options: RetryOptions): Store;
   createHasher(): FileHasher;
@@ -40,10 +39,10 @@ export interface Environment {
 export const realEnvironment: Environment = {
   clock: realClock,
   host: hostname(),
+  processes: realProcesses,
   signals: process,
   disk: nodeFileSystem,
   scan: threadedScan,
-  process: ownProcess,
   planRun,
   openStore,
   createHasher: () => new Hasher(),

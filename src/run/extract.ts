@@ -100,7 +100,7 @@ class Extraction {
       uuid: clock.uuid(),
       workerId: options.workerId,
       host: environment.host,
-      process: environment.process(),
+      process: environment.processes.own(),
       started: clock.date().toISOString(),
     };
   }
@@ -120,6 +120,7 @@ class Extraction {
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
       process: this.#worker.process,
+      processes: this.#environment.processes,
       leaseSeconds: pace.silenceSeconds,
       readsPerLook: pace.readsPerLook,
       clock: this.#clock,
@@ -199,7 +200,10 @@ class Extraction {
     });
     if (this.#options.retryFailed) await leases.clearFailures();
     const folder = await openSpoolFolder(this.#options.spool, store, this.#environment.disk);
-    const spool = new Spool(folder, this.#environment.disk, isRemote(store) ? opened.run.run : null);
+    const spool = new Spool(folder, this.#environment.disk, isRemote(store) ? opened.run.run : null, {
+      clock: this.#clock,
+      processes: this.#environment.processes,
+    });
     await spool.prepare();
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();

@@ -4,11 +4,10 @@
 
 import { join } from "node:path";
 import { z } from "zod";
-import { isAlive } from "../base/process-identity.js";
 import { type UnitPlace, unitName } from "../plan/unit.js";
 import type { FileHash } from "../shard/hash.js";
 import type { FileSystem } from "../store/file-system.js";
-import { temporaryName, temporaryOwner } from "../store/temporary.js";
+import { type Maker, temporaryName, temporaryOwner } from "../store/temporary.js";
 import { type Commit, commitSchema } from "./commit.js";
 
 /** The ending of what lies beside a finished shard. */
@@ -46,11 +45,13 @@ export class FinishedShards {
   readonly #folder: string;
   readonly #fs: FileSystem;
   readonly #run: string;
+  readonly #maker: Maker;
   /** Left by others, by unit: the shard's file. */
   readonly #left = new Map<string, { readonly file: string; readonly mark: FinishedMark }>();
 
   /** @param run the run's id. */
-  constructor(folder: string, fs: FileSystem, run: string) {
+  constructor(folder: string, fs: FileSystem, run: string, maker: Maker) {
+    this.#maker = maker;
     this.#folder = folder;
     this.#fs = fs;
     this.#run = run;
@@ -61,8 +62,9 @@ export class FinishedShards {
     const names = new Set(await this.#fs.list(this.#folder));
     for (const name of names) {
       const shard = name.slice(0, -MARK.length);
-      const owner = temporaryOwner(name);
-      if (!name.endsWith(MARK) || !names.has(shard) || (owner && isAlive(owner))) continue;
+      const owner = temporaryOwner(name, this.#maker);
+      if (!name.endsWith(MARK) || !names.has(shard) || (owner && this.#maker.processes.isAlive(owner)))
+        continue;
       const file = join(this.#folder, shard);
       const mark = await this.#read(file);
       if (mark?.commit.run !== this.#run) continue;
@@ -82,7 +84,7 @@ export class FinishedShards {
     if (!left) return null;
     this.#left.delete(unit);
     const ending = /\.shard(\.z)?$/.exec(left.file)?.[0] ?? ".shard";
-    const file = join(this.#folder, temporaryName() + ending);
+    const file = join(this.#folder, temporaryName(this.#maker) + ending);
     try {
       await this.#fs.rename(left.file + MARK, file + MARK);
       await this.#fs.rename(left.file, file);

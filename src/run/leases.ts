@@ -4,7 +4,12 @@
 
 import { z } from "zod";
 import { type Clock, realClock } from "../base/clock.js";
-import { isAlive, type ProcessIdentity, processIdentitySchema } from "../base/process-identity.js";
+import {
+  type Processes,
+  type ProcessIdentity,
+  processIdentitySchema,
+  realProcesses,
+} from "../base/process-identity.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Store, Stored } from "../store/store.js";
 
@@ -38,6 +43,7 @@ export interface LeaseOptions {
    */
   readonly readsPerLook?: number;
   readonly clock?: Clock;
+  readonly processes?: Processes;
 }
 
 interface Holder {
@@ -69,7 +75,12 @@ export class Leases {
 
   constructor(store: Store, options: LeaseOptions) {
     this.#store = store;
-    this.#options = { clock: realClock, readsPerLook: Number.POSITIVE_INFINITY, ...options };
+    this.#options = {
+      clock: realClock,
+      processes: realProcesses,
+      readsPerLook: Number.POSITIVE_INFINITY,
+      ...options,
+    };
     this.#reads = this.#options.readsPerLook;
   }
 
@@ -174,7 +185,7 @@ export class Leases {
     if (owner === null) return true;
     // One of ours that we do not hold: the reply to its creation or removal was lost.
     if (owner.worker === this.#options.worker) return !this.#held.has(what);
-    if (owner.process && isAlive(owner.process) === false) return true;
+    if (owner.process && this.#options.processes.isAlive(owner.process) === false) return true;
     const now = this.#options.clock.now();
     if (!this.#beats.has(owner.worker)) this.#note(owner.worker, "none", now);
     const { version, since } = this.#beats.get(owner.worker) ?? { version: "none", since: now };

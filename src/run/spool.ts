@@ -7,13 +7,14 @@ import type { UnitPlace } from "../plan/unit.js";
 import type { ShardLayout } from "../shard/format.js";
 import { explainDiskError } from "../store/disk-errors.js";
 import { type FileSystem, nodeFileSystem } from "../store/file-system.js";
-import { cleanTemporaries, temporaryName } from "../store/temporary.js";
+import { cleanTemporaries, type Maker, THIS_MACHINE, temporaryName } from "../store/temporary.js";
 import { type FinishedMark, type FinishedShard, FinishedShards, MARK } from "./finished-shards.js";
 
 /** A folder of shards under way. */
 export class Spool {
   readonly folder: string;
   readonly #fs: FileSystem;
+  readonly #maker: Maker;
   /** The run whose finished shards outlive their worker; null where shards are linked, which takes no time. */
   readonly #finished: FinishedShards | null;
   /** Files under way. */
@@ -22,10 +23,16 @@ export class Spool {
   readonly #marked = new Set<string>();
 
   /** @param run the id of a run in an object store. */
-  constructor(folder: string, fs: FileSystem = nodeFileSystem, run: string | null = null) {
+  constructor(
+    folder: string,
+    fs: FileSystem = nodeFileSystem,
+    run: string | null = null,
+    maker: Maker = THIS_MACHINE,
+  ) {
     this.folder = folder;
     this.#fs = fs;
-    this.#finished = run === null ? null : new FinishedShards(folder, fs, run);
+    this.#maker = maker;
+    this.#finished = run === null ? null : new FinishedShards(folder, fs, run, maker);
   }
 
   /**
@@ -38,7 +45,7 @@ export class Spool {
       const names = new Set(await this.#fs.list(this.folder));
       const isFinished = (name: string) =>
         name.endsWith(MARK) ? names.has(name.slice(0, -MARK.length)) : names.has(name + MARK);
-      await cleanTemporaries(this.folder, this.#fs, isFinished);
+      await cleanTemporaries(this.folder, this.#fs, isFinished, this.#maker);
       await this.#finished?.find();
     } catch (cause) {
       throw this.explain(cause);
@@ -50,7 +57,7 @@ export class Spool {
    * @throws SluiceError as {@link explainDiskError} says.
    */
   async create(layout: ShardLayout): Promise<string> {
-    const path = join(this.folder, `${temporaryName()}.shard`);
+    const path = join(this.folder, `${temporaryName(this.#maker)}.shard`);
     this.#files.add(path);
     try {
       await this.#fs.makeFolder(this.folder);

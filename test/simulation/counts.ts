@@ -13,6 +13,7 @@ const INTERESTING = [
   "ended: preempted",
   "ended: store",
   "failed attempts noted",
+  "finished shards taken over",
   "files of the run found to be their own",
   "files of the run taken by another",
   "heartbeats while waiting",

@@ -16,8 +16,8 @@ export class MemoryDisk {
   readonly files = new Map<string, File>();
   #inodes = 0n;
 
-  /** The disk as a process sees it. */
-  open(process: SimulatedProcess): FileSystem {
+  /** The disk as a process sees it. @param onRename gets the old name. */
+  open(process: SimulatedProcess, onRename: (from: string) => void): FileSystem {
     const { files } = this;
     const step = () => process.wait(0);
     const find = (path: string) => {
@@ -62,6 +62,7 @@ export class MemoryDisk {
       rename: async (from, to) => {
         await step();
         files.set(to, find(from));
+        onRename(from);
         files.delete(from);
       },
       unlink: async (path) => {

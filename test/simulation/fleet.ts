@@ -9,9 +9,8 @@ import type { Bucket } from "./bucket.js";
 import { type Checker, InvariantBroken } from "./checker.js";
 import type { Counts } from "./counts.js";
 import type { SimulatedDataset } from "./datasets.js";
-import { MemoryDisk } from "./disk.js";
 import type { FaultPlan, WorkerFault } from "./faults.js";
-import { environmentOf } from "./machine.js";
+import { environmentOf, Host } from "./machine.js";
 import { SimulatedProcess } from "./process.js";
 import { RemoteStore, type Weather } from "./remote-store.js";
 import type { Scheduler } from "./scheduler.js";
@@ -19,6 +18,8 @@ import type { Scheduler } from "./scheduler.js";
 /** One machine of a fleet. */
 export interface MachinePlan {
   readonly name: string;
+  /** Machines of one name are one computer with several workers. */
+  readonly host: string;
   readonly workerId: number;
   readonly steal: boolean;
   readonly hardware: number;
@@ -39,6 +40,8 @@ export interface FleetParts {
   readonly leaseSeconds: number;
   /** Milliseconds by which listings are stale until the weather is fine. */
   readonly staleness: number;
+  /** Milliseconds that the upload of a shard takes. */
+  readonly uploadMs: number;
   /** Changes a worker's store: how tests plant bugs. */
   readonly wrap?: ((store: Store, process: SimulatedProcess) => Store) | undefined;
 }
@@ -54,6 +57,7 @@ const LIVES = 8;
 export class Fleet {
   readonly #parts: FleetParts;
   readonly #living = new Set<SimulatedProcess>();
+  readonly #hosts = new Map<string, Host>();
   #isFine = false;
   #isOut = false;
   #lives = 0;
@@ -86,15 +90,16 @@ export class Fleet {
   }
 
   /** Starts a worker on the machine, and again when it ends before the run is complete. */
-  run(machine: MachinePlan, disk = new MemoryDisk(), life = 0): void {
+  run(machine: MachinePlan, life = 0): void {
     const { scheduler, counts, seed } = this.#parts;
     const again = () => {
       if (this.failure || this.#parts.checker.isComplete || life + 1 >= LIVES) return;
       const lost = this.#isStruck(machine, "machine lost", 0.3);
-      if (lost) counts.add("fault: machine lost");
-      scheduler.plan(scheduler.chance.between(100, 20_000), () =>
-        this.run(machine, lost ? new MemoryDisk() : disk, life + 1),
-      );
+      if (lost) {
+        counts.add("fault: machine lost");
+        this.#hostOf(machine).replace();
+      }
+      scheduler.plan(scheduler.chance.between(100, 20_000), () => this.run(machine, life + 1));
     };
     const process = new SimulatedProcess(`${machine.name}.${life}`, scheduler, seed, () => {
       counts.add("workers killed");
@@ -106,7 +111,7 @@ export class Fleet {
     counts.add("workers started");
     scheduler.note(process.name, `starts as worker ${machine.workerId}`);
     this.#planFaults(machine, process);
-    this.#work(machine, process, disk)
+    this.#work(machine, process)
       .catch((error: unknown) => {
         this.failure ??= error instanceof Error ? error : new Error(String(error));
       })
@@ -117,10 +122,11 @@ export class Fleet {
       });
   }
 
-  async #work(machine: MachinePlan, process: SimulatedProcess, disk: MemoryDisk): Promise<void> {
+  async #work(machine: MachinePlan, process: SimulatedProcess): Promise<void> {
     const { bucket, dataset, counts, wrap, leaseSeconds, scheduler, checker } = this.#parts;
     const wasFine = this.#isFine;
-    const remote = new RemoteStore(bucket, process, disk, () => this.#weather(), counts);
+    const host = this.#hostOf(machine);
+    const remote = new RemoteStore(bucket, process, host.disk, () => this.#weather(), counts);
     const engine = {
       hardware: machine.hardware,
       unitMs: machine.unitMs,
@@ -130,7 +136,7 @@ export class Fleet {
         return isStruck;
       },
     };
-    const environment = environmentOf(process, disk, dataset, engine, wrap?.(remote, process) ?? remote);
+    const environment = environmentOf(process, host, dataset, engine, wrap?.(remote, process) ?? remote);
     const options: ExtractOptions = {
       ...dataset.plan.options,
       output: bucket.uri,
@@ -179,9 +185,16 @@ export class Fleet {
     return false;
   }
 
+  #hostOf({ host }: MachinePlan): Host {
+    const known = this.#hosts.get(host) ?? new Host(host, this.#parts.counts);
+    this.#hosts.set(host, known);
+    return known;
+  }
+
   #weather(): Weather {
-    const { faults, staleness } = this.#parts;
-    return this.#isFine ? FINE : { requests: faults.requests, staleness, isOut: this.#isOut };
+    const { faults, staleness, uploadMs } = this.#parts;
+    if (this.#isFine) return { requests: new Map(), staleness: 0, isOut: false, uploadMs };
+    return { requests: faults.requests, staleness, isOut: this.#isOut, uploadMs };
   }
 
   #isStruck(machine: MachinePlan, fault: WorkerFault, probability = 1): boolean {
@@ -221,5 +234,4 @@ export class Fleet {
   }
 }
 
-const FINE: Weather = { requests: new Map(), staleness: 0, isOut: false };
 const SILENT: ExtractReporter = { note() {}, warn() {}, reading() {}, started() {} };

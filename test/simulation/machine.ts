@@ -4,6 +4,7 @@
 import { createHash } from "node:crypto";
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../../src/base/crc.js";
+import type { Processes } from "../../src/base/process-identity.js";
 import type { UnitReader } from "../../src/data/samples.js";
 import type { Execution, LoadedModel, TapOutput, TokenBatch } from "../../src/engine/engine.js";
 import { computeUnit, type UnitJob, type UnitResult } from "../../src/run/compute-unit.js";
@@ -11,8 +12,9 @@ import { EngineFailure, type UnitRunner } from "../../src/run/engine-process.js"
 import type { Environment } from "../../src/run/environment.js";
 import type { FileHash, FileHasher, FileRange } from "../../src/shard/hash.js";
 import type { Store } from "../../src/store/store.js";
+import type { Counts } from "./counts.js";
 import type { SimulatedDataset } from "./datasets.js";
-import type { MemoryDisk } from "./disk.js";
+import { MemoryDisk } from "./disk.js";
 import type { SimulatedProcess } from "./process.js";
 
 /** A machine's speed, and its temper. */
@@ -25,19 +27,59 @@ export interface Engine {
   readonly dies: () => boolean;
 }
 
+/** A computer: its disk, and the processes that live on it. */
+export class Host {
+  disk = new MemoryDisk();
+  readonly counts: Counts;
+  readonly #name: string;
+  readonly #living = new Map<number, SimulatedProcess>();
+  #pids = 0;
+  #boots = 0;
+
+  constructor(name: string, counts: Counts) {
+    this.#name = name;
+    this.counts = counts;
+  }
+
+  /** It is gone, with all that was on it; another takes its place. */
+  replace(): void {
+    for (const process of this.#living.values()) process.kill();
+    this.#living.clear();
+    this.disk = new MemoryDisk();
+    this.#boots += 1;
+  }
+
+  /** What a new process sees of the others. */
+  processesOf(process: SimulatedProcess): Processes {
+    const pid = ++this.#pids;
+    this.#living.set(pid, process);
+    const boot = Buffer.from(`${this.#name}/${this.#boots}`).toString("hex");
+    return {
+      own: () => ({ boot, namespace: "pid:[1]", pid, start: "1" }),
+      isAlive: (identity) =>
+        identity.boot === boot ? (this.#living.get(identity.pid)?.isAlive ?? false) : undefined,
+    };
+  }
+}
+
 /** All of a worker's surroundings. */
 export function environmentOf(
   process: SimulatedProcess,
-  disk: MemoryDisk,
+  host: Host,
   dataset: SimulatedDataset,
   engine: Engine,
   store: Store,
 ): Environment {
+  const { disk } = host;
   return {
     clock: process.clock,
     host: process.name,
+    processes: host.processesOf(process),
     signals: process.signals,
-    disk: disk.open(process),
+    disk: disk.open(
+      process,
+      (from) => from.endsWith(".shard") && host.counts.add("finished shards taken over"),
+    ),
     scan: {
       sample: async () => {
         await process.wait(20);
@@ -48,7 +90,6 @@ export function environmentOf(
         return [...dataset.tables];
       },
     },
-    process: () => null,
     planRun: async () => {
       await process.wait(50);
       return dataset.plan;

@@ -19,9 +19,9 @@ export interface Weather {
   readonly isOut: boolean;
   /** Milliseconds by which a listing may be stale. */
   readonly staleness: number;
+  /** Milliseconds that the upload of a shard takes. */
+  readonly uploadMs: number;
 }
-
-const SERVER_SPEED = 200_000; // bytes a millisecond
 
 /** A {@link Store} over a bad line. */
 export class RemoteStore implements Store {
@@ -62,7 +62,7 @@ export class RemoteStore implements Store {
       if (result !== "exists") hasHappened = true;
       return result;
     };
-    const created = await this.#send("create", name, create, options.signal, bytes.length);
+    const created = await this.#send("create", name, create, options.signal, !(body instanceof Uint8Array));
     if (created === "exists")
       this.#counts.add(`${kindOf(name)} ${hasHappened ? "found to be their own" : "taken by another"}`);
     return created;
@@ -93,20 +93,20 @@ export class RemoteStore implements Store {
     return this.#send("remove", name, () => this.#bucket.remove(name, version, this.#process.name));
   }
 
-  #send<T>(kind: string, name: string, effect: () => T, signal?: AbortSignal, size = 0): Promise<T> {
+  #send<T>(kind: string, name: string, effect: () => T, signal?: AbortSignal, isShard = false): Promise<T> {
     if (kind !== "list") checkName(name);
     const uri = `${this.uri}/${name}`;
-    return this.#retrier.run({ kind, uri }, () => this.#attempt(`${kind} ${name}`, kind, effect, size), {
+    return this.#retrier.run({ kind, uri }, () => this.#attempt(`${kind} ${name}`, kind, effect, isShard), {
       signal,
     });
   }
 
   /** One request: there, its effect, and back, if all goes well. */
-  #attempt<T>(what: string, kind: string, effect: () => T, size: number): Promise<T> {
+  #attempt<T>(what: string, kind: string, effect: () => T, isShard: boolean): Promise<T> {
     const { chance } = this.#process.scheduler;
     const fault = this.#drawFault(kind);
     const slowness = fault === "slow" ? chance.between(100, 2000) : 1;
-    const there = 2 + slowness * chance.around(15) + size / SERVER_SPEED;
+    const there = 2 + slowness * chance.around(15) + (isShard ? chance.around(this.#weather().uploadMs) : 0);
     const back = 2 + slowness * chance.around(15);
     return new Promise<T>((resolve, reject) => {
       const fail = (ms: number, message: string, status?: number, retryAfterMs?: number) =>

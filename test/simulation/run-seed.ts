@@ -93,7 +93,14 @@ class Simulation {
     const staleness = this.#faults.store.has("stale listing")
       ? chance.pick([1_000, 10_000, 60_000, 600_000])
       : 0;
-    this.#fleet = new Fleet({ ...parts, faults: this.#faults, leaseSeconds: this.#leaseSeconds, staleness });
+    const uploadMs = chance.pick([10, 2_000, 20_000]);
+    this.#fleet = new Fleet({
+      ...parts,
+      faults: this.#faults,
+      leaseSeconds: this.#leaseSeconds,
+      staleness,
+      uploadMs,
+    });
   }
 
   async run(): Promise<void> {
@@ -129,7 +136,13 @@ class Simulation {
       counts.add("fault: bucket copied");
       bucket.copyAll();
     }
-    const healthy = { name: "last", workerId: 0, steal: true, isSpared: true };
+    const healthy = {
+      name: "last",
+      host: this.#machines[0]?.host ?? "h",
+      workerId: 0,
+      steal: true,
+      isSpared: true,
+    };
     const unitMs = this.#machines[0]?.unitMs ?? 1000;
     this.#fleet.run({ ...healthy, hardware: this.#machines[0]?.hardware ?? 0, unitMs });
   }
@@ -176,7 +189,7 @@ class Simulation {
   #checkTime(): void {
     const { dataset } = this.#parts;
     const unitMs = Math.max(...this.#machines.map((machine) => machine.unitMs));
-    const most = 3 * dataset.units * unitMs + 2000 * this.#leaseSeconds + PATIENCE_MS;
+    const most = 3 * dataset.units * (unitMs + 20_000) + 2000 * this.#leaseSeconds + PATIENCE_MS;
     const took = (this.#completeAt ?? Number.POSITIVE_INFINITY) - this.#fineAt;
     if (took > most)
       throw new InvariantBroken(
@@ -206,9 +219,11 @@ function drawMachines(chance: Chance, faults: FaultPlan): MachinePlan[] {
   const kinds = chance.is(0.4) && !faults.store.has("data deleted") ? HARDWARE : [chance.pick(HARDWARE)];
   const unitMs = chance.pick([200, 2_000, 10_000, 40_000]);
   const same = chance.whole(0, 3);
+  const isOneHost = chance.is(0.25);
   const noSteal = chance.is(0.15);
   return Array.from({ length: count }, (_, i) => ({
     name: `m${i}`,
+    host: isOneHost ? "h" : `h${i}`,
     workerId: ids === "same" ? same : ids === "own" ? i : chance.whole(0, 5),
     steal: !(noSteal && chance.is(0.5)),
     hardware: chance.pick(kinds),
@@ -241,8 +256,9 @@ async function findExpectedData(dataset: SimulatedDataset): Promise<IsExpected> 
       faults: { requests: new Map(), worker: new Set(), store: new Set() },
       leaseSeconds: 60,
       staleness: 0,
+      uploadMs: 100,
     });
-    fleet.run({ name: "only", workerId: 0, steal: true, hardware, unitMs: 1000 });
+    fleet.run({ name: "only", host: "h", workerId: 0, steal: true, hardware, unitMs: 1000 });
     await scheduler.run(() => fleet.living.size === 0 || fleet.failure !== undefined, MOST_EVENTS);
     if (fleet.failure) throw fleet.failure;
     checker.checkEnd();
