@@ -30,6 +30,8 @@ import { openSpoolFolder } from "./spool-folder.js";
 import { runWorker } from "./worker.js";
 
 const DOWNLOAD_NOTE_MS = 5_000;
+/** Between looks, which cost no request, whether the own stream is complete. */
+const FINISH_EVERY_MS = 5_000;
 
 /** What a worker tells while it runs. */
 export interface ExtractReporter {
@@ -266,6 +268,7 @@ class Extraction {
       datasetPath: dataset,
       modelPath: model,
       checkpointDir,
+      clock: this.#clock,
     });
     const progress = this.#progress;
     // A derived file that cannot be written now is written later, or its cause shows where it matters.
@@ -276,6 +279,9 @@ class Extraction {
       void writeDerived();
       endWriting = this.#clock.every(pace.derivedMs, () => void writeDerived());
     };
+    const endFinishing = log.isRemote
+      ? this.#clock.every(FINISH_EVERY_MS, () => void derived.finishStream(stopping).catch(() => {}))
+      : () => {};
     const indexBefore = (await store.head("index.json"))?.version ?? null;
     const parts = {
       claims,
@@ -296,6 +302,7 @@ class Extraction {
       const deadline = this.#dropAtDeadline(runner);
       const work = () => Promise.race([runWorker(parts), deadline]);
       let outcome = await work();
+      endFinishing();
       let isWhole = false;
       while (outcome === "complete" && log.committed === units && !isWhole) {
         const missing = await completeRun({
@@ -330,6 +337,7 @@ class Extraction {
       };
     } finally {
       endWriting();
+      endFinishing();
       await runner.stop();
       await reader.close();
       await spool.removeAll();
