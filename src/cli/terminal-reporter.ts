@@ -2,6 +2,7 @@
 // the worker's progress.
 
 import { formatBytes } from "../base/format-bytes.js";
+import { printable } from "../base/printable.js";
 import type { ExtractReporter } from "../run/extract.js";
 import type { OpenedRun } from "../run/open-run.js";
 import type { Progress } from "../run/progress.js";
@@ -22,11 +23,11 @@ export class TerminalReporter implements ExtractReporter {
   }
 
   note(message: string): void {
-    this.#print(`sluice: ${message}`);
+    this.#print(`sluice: ${printable(message)}`);
   }
 
   warn(message: string): void {
-    this.#print(`sluice: ${paint("warning", "yellow", this.#stream)}: ${message}`);
+    this.#print(`sluice: ${paint("warning", "yellow", this.#stream)}: ${printable(message)}`);
   }
 
   reading(what: string, bytes: number, total: number): void {

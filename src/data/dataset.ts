@@ -5,6 +5,7 @@ import { open, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
+import { parseJson } from "../base/parse-json.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { EXPECTED, type FileKind, isCompressed, kindOf, type TextKind } from "./file-kind.js";
 import { locateDataset, missing } from "./locate-dataset.js";
@@ -141,7 +142,7 @@ export async function refuseOtherText(path: string, kind: TextKind): Promise<voi
 
 async function openStreams(folder: string): Promise<Dataset> {
   const file = join(folder, "streams.json");
-  const parsed = streamsFileSchema.safeParse(parseJson(await readFile(file, "utf8")));
+  const parsed = streamsFileSchema.safeParse(parseOrNothing(await readFile(file, "utf8")));
   if (!parsed.success)
     throw new SluiceError("config", `${file} is not what sluice streams writes`, {
       fix: "Make the folder again.",
@@ -179,9 +180,9 @@ function empty(path: string): SluiceError {
   });
 }
 
-function parseJson(text: string): unknown {
+function parseOrNothing(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }
