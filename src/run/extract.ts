@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
 import type { FileHasher } from "../shard/hash.js";
+import { hideSecrets } from "../store/redact.js";
 import { describeRetry } from "../store/retry.js";
 import type { Store } from "../store/store.js";
 import { Claims } from "./claims.js";
@@ -132,7 +133,7 @@ class Extraction {
     } catch (error) {
       const stopped = this.#preemption.stopping.aborted && !isSluiceError(error);
       this.#status = stopped ? "preempted" : "failed";
-      this.#message = messageOf(error);
+      this.#message = hideSecrets(messageOf(error));
       if (stopped) throw preempted(this.#preemption);
       throw error;
     } finally {
@@ -257,8 +258,8 @@ class Extraction {
       run: opened.run,
       log,
       workerId,
-      datasetPath: dataset,
-      modelPath: model,
+      datasetPath: hideSecrets(dataset),
+      modelPath: hideSecrets(model),
       checkpointDir,
     });
     const progress = this.#progress;
