@@ -64,11 +64,8 @@ interface SentPart {
   readonly length: number;
 }
 
-/**
- * A multipart upload. Not called so: TypeScript 7.0.2 renames the member `MultipartUpload` of S3's request, in `#complete`, where the
- * class around it has the same name.
- */
-export class PartedUpload {
+/** A multipart upload. (Not named so: TypeScript 7.0.2 renames the request's member `MultipartUpload` inside a class of that name.) */
+export class LargeUpload {
   readonly #requests: Requests;
   readonly #task: UploadTask;
 

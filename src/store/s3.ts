@@ -15,7 +15,7 @@ import { fromS3Crc, toS3Crc } from "./s3-checksum.js";
 import { bodyOf, S3Connection } from "./s3-client.js";
 import { explainS3, isGone, isNotImplemented, isPreconditionFailed, S3Failure } from "./s3-errors.js";
 import { partBytesFor } from "./s3-part-size.js";
-import { checkStored, isMd5Of, PartedUpload, type Requests, TOKEN } from "./s3-upload.js";
+import { checkStored, isMd5Of, LargeUpload, type Requests, TOKEN } from "./s3-upload.js";
 import {
   type Body,
   isInRange,
@@ -62,7 +62,7 @@ export class S3Store implements Store {
     if (body instanceof Uint8Array) return this.#put(name, body, { token, ...options });
     const partBytes = this.#partBytes ?? partBytesFor(body.size);
     if (body.size > partBytes) {
-      const upload = new PartedUpload(this.#requests(name), { name, body, token, partBytes, ...options });
+      const upload = new LargeUpload(this.#requests(name), { name, body, token, partBytes, ...options });
       return upload.run();
     }
     const range = { end: body.size, partBytes };
