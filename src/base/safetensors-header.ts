@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { SluiceError } from "./errors.js";
+import { parseJson } from "./parse-json.js";
 
 /** Longest header that is read. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -77,7 +78,7 @@ export function parseSafetensorsHeader(json: Uint8Array, fileSize: number, where
     new SluiceError("data", `${where}: ${what}`, { found, expected });
   let raw: unknown;
   try {
-    raw = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(json));
+    raw = parseJson(new TextDecoder("utf-8", { fatal: true }).decode(json));
   } catch (cause) {
     throw new SluiceError("data", `${where}: the safetensors header is not JSON`, { cause });
   }

@@ -3,6 +3,7 @@
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
+import { printable } from "../base/printable.js";
 
 import { type DoctorOptions, examine, exitCodeOf } from "../doctor/doctor.js";
 import type { Finding } from "../doctor/finding.js";
@@ -89,6 +90,6 @@ function resolveDoctorOptions(flags: Flags, env: NodeJS.ProcessEnv): DoctorOptio
 
 function describe({ area, state, text, fix }: Finding): string {
   const [mark, colour] = MARKS[state];
-  const line = `${paint(mark, colour)} ${area}: ${text}`;
-  return fix === undefined ? line : `${line}\n        ${fix}`;
+  const line = `${paint(mark, colour)} ${area}: ${printable(text)}`;
+  return fix === undefined ? line : `${line}\n        ${printable(fix)}`;
 }

@@ -2,6 +2,7 @@
 
 import type { Command } from "commander";
 import { formatBytes } from "../base/format-bytes.js";
+import { printable } from "../base/printable.js";
 import { collectGarbage, type Garbage, type GarbageKind, type GcReport } from "../read/gc.js";
 import { interruptible } from "./interrupt.js";
 import { openStore } from "./open-store.js";
@@ -37,7 +38,7 @@ export function registerGc(program: Command): void {
       let state = "";
       const line = new ProgressLine(() => state);
       const print = (text: string) => {
-        if (!flags.json) process.stdout.write(`${text}\n`);
+        if (!flags.json) process.stdout.write(`${printable(text)}\n`);
       };
       try {
         const report = await interruptible((signal) =>

@@ -4,6 +4,7 @@ import { stat } from "node:fs/promises";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import { printable } from "../base/printable.js";
 import { TOKEN_FLAGS } from "../data/samples.js";
 import { type Hook, tapOf } from "../model/hooks.js";
 import { parseHooks } from "../model/parse-hooks.js";
@@ -71,7 +72,9 @@ export function registerInspect(program: Command): void {
         taps: chooseColumns(readable, flags),
         rows: parseWhole("--rows", flags.rows ?? "12", 1),
       });
-      process.stdout.write(flags.json ? `${JSON.stringify(inspection)}\n` : `${describe(inspection)}\n`);
+      process.stdout.write(
+        flags.json ? `${JSON.stringify(inspection)}\n` : `${printable(describe(inspection))}\n`,
+      );
     });
 }
 

@@ -3,8 +3,10 @@
 
 import { Command, CommanderError } from "commander";
 import { EXIT_CODES, isSluiceError, messageOf } from "../base/errors.js";
+import { printable } from "../base/printable.js";
 import { explainSystemError } from "../base/system-errors.js";
 import { VERSION } from "../base/version.js";
+import { hideSecrets } from "../store/redact.js";
 import { isLater, registerCommands } from "./commands.js";
 import { notInThisVersion } from "./values.js";
 
@@ -45,7 +47,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     const error = isSluiceError(thrown) ? thrown : (explainSystemError(thrown) ?? thrown);
     const debug = args.includes("--debug");
     const text = debug && thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(error);
-    process.stderr.write(`sluice: ${text}\n`);
+    process.stderr.write(`sluice: ${printable(hideSecrets(text))}\n`);
     if (isSluiceError(error)) return error.exitCode;
     if (!debug) process.stderr.write("sluice: this is a bug; run again with --debug for the stack trace\n");
     return EXIT_CODES.bug;

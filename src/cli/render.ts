@@ -1,6 +1,8 @@
 // Numbers, tables and progress lines for people. A terminal gets a bar that is drawn again in place; anything else gets
 // plain lines. Colours only on a terminal, and never with NO_COLOR.
 
+import { printable } from "../base/printable.js";
+
 /** 1,234,567 */
 export function formatCount(n: number): string {
   return Math.round(n).toLocaleString("en-US");
@@ -20,7 +22,9 @@ export function formatTable(
   header: readonly string[],
   rows: readonly (readonly (string | number)[])[],
 ): string {
-  const cells = rows.map((row) => row.map((cell) => (typeof cell === "number" ? formatCount(cell) : cell)));
+  const cells = rows.map((row) =>
+    row.map((cell) => (typeof cell === "number" ? formatCount(cell) : printable(cell))),
+  );
   const numeric = header.map((_, c) => rows.length > 0 && rows.every((row) => typeof row[c] === "number"));
   const widths = header.map((title, c) => Math.max(title.length, ...cells.map((row) => row[c]?.length ?? 0)));
   const line = (row: readonly string[]) =>
@@ -78,7 +82,7 @@ export class ProgressLine {
   }
 
   #draw(): void {
-    const text = this.#describe();
+    const text = printable(this.#describe());
     if (text === "") {
       this.#erase();
       return;

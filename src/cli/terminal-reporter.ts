@@ -2,9 +2,11 @@
 // the worker's progress.
 
 import { formatBytes } from "../base/format-bytes.js";
+import { printable } from "../base/printable.js";
 import type { ExtractReporter } from "../run/extract.js";
 import type { OpenedRun } from "../run/open-run.js";
 import type { Progress } from "../run/progress.js";
+import { hideSecrets } from "../store/redact.js";
 import { formatBar, formatCount, formatSeconds, ProgressLine, paint } from "./render.js";
 
 /** A pass over fewer bytes is over before anybody has read of it. */
@@ -22,11 +24,11 @@ export class TerminalReporter implements ExtractReporter {
   }
 
   note(message: string): void {
-    this.#print(`sluice: ${message}`);
+    this.#print(`sluice: ${printable(hideSecrets(message))}`);
   }
 
   warn(message: string): void {
-    this.#print(`sluice: ${paint("warning", "yellow", this.#stream)}: ${message}`);
+    this.#print(`sluice: ${paint("warning", "yellow", this.#stream)}: ${printable(hideSecrets(message))}`);
   }
 
   reading(what: string, bytes: number, total: number): void {

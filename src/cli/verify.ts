@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { EXIT_CODES, SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import { printable } from "../base/printable.js";
 import { openRunForReading } from "../read/open-run.js";
 import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
 import type { DatasetDifference } from "../run/compare-dataset.js";
@@ -119,7 +120,10 @@ export function describeReport(r: VerifyReport): string {
   }
   const list = (title: string, items: readonly string[]) => {
     if (items.length > 0)
-      lines.push(`  ${title}: ${items.length}`, ...items.slice(0, 10).map((item) => `    ${item}`));
+      lines.push(
+        `  ${title}: ${items.length}`,
+        ...items.slice(0, 10).map((item) => `    ${printable(item)}`),
+      );
   };
   if (r.dataset?.differences.length === 0) lines.push(`  the records are those of ${r.dataset.path}`);
   list(`differs from ${r.dataset?.path}`, (r.dataset?.differences ?? []).map(describeDifference));

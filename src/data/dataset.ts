@@ -4,6 +4,7 @@
 import { basename } from "node:path";
 import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
+import { parseJson } from "../base/parse-json.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { joinData, openData, readDataText, statData } from "./data-file.js";
 import { EXPECTED, type FileKind, isCompressed, kindOf, type TextKind } from "./file-kind.js";
@@ -138,7 +139,7 @@ export async function refuseOtherText(path: string, kind: TextKind): Promise<voi
 
 async function openStreams(folder: string): Promise<Dataset> {
   const file = joinData(folder, "streams.json");
-  const parsed = streamsFileSchema.safeParse(parseJson(await readDataText(file)));
+  const parsed = streamsFileSchema.safeParse(parseOrNothing(await readDataText(file)));
   if (!parsed.success)
     throw new SluiceError("config", `${file} is not what sluice streams writes`, {
       fix: "Make the folder again.",
@@ -180,9 +181,9 @@ function empty(path: string): SluiceError {
   });
 }
 
-function parseJson(text: string): unknown {
+function parseOrNothing(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }

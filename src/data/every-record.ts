@@ -17,6 +17,9 @@ import type { TextFormat } from "./text-format.js";
 
 const PIECE_BYTES = 1 << 20;
 const ROWS_AT_ONCE = 256;
+/** What no text can hold is no record: a compressed file may expand to any size without an end of a line. */
+const MAX_RECORD_BYTES = 128_000_000;
+const ZSTD_SLICE = 8 << 10;
 const NEWLINE = Buffer.from("\n");
 
 /**
@@ -65,7 +68,7 @@ async function* textRecords(
 ): AsyncGenerator<Buffer> {
   const format = textFormat(kind);
   let header: Buffer | null = null;
-  for await (const bytes of splitPieces(openPieces(path), format)) {
+  for await (const bytes of splitPieces(path, openPieces(path), format)) {
     if (format.hasHeader && header === null) {
       header = Buffer.from(bytes);
       refuseMissing(columns, format.columns(header) ?? [], path);
@@ -103,9 +106,14 @@ function refuseMissing(columns: readonly string[] | undefined, names: readonly s
 }
 
 /** Records of a file that comes in pieces. */
-async function* splitPieces(pieces: AsyncIterable<Buffer>, format: TextFormat): AsyncGenerator<Buffer> {
+async function* splitPieces(
+  path: string,
+  pieces: AsyncIterable<Buffer>,
+  format: TextFormat,
+): AsyncGenerator<Buffer> {
   const finder = format.finder();
   let rest: Buffer[] = [];
+  let open = 0;
   for await (const piece of pieces) {
     let start = 0;
     for (let end = finder.next(piece, 0); end >= 0; end = finder.next(piece, end)) {
@@ -116,6 +124,11 @@ async function* splitPieces(pieces: AsyncIterable<Buffer>, format: TextFormat): 
       start = end;
     }
     if (start < piece.length) rest.push(Buffer.from(piece.subarray(start)));
+    open = (start > 0 ? 0 : open) + piece.length - start;
+    if (open > MAX_RECORD_BYTES)
+      throw new SluiceError("config", `a record of ${path} is longer than ${MAX_RECORD_BYTES} bytes`, {
+        fix: "Is it a file of records, one after the other?",
+      });
   }
   if (finder.hasOpenRecord()) yield Buffer.concat(rest);
 }
@@ -151,8 +164,11 @@ async function* unzstd(file: Readable): AsyncGenerator<Buffer> {
     pieces.push(Buffer.from(piece.buffer, piece.byteOffset, piece.length)),
   );
   for await (const piece of file as AsyncIterable<Buffer>) {
-    decompress.push(piece);
-    yield* pieces.splice(0);
+    // Four bytes may stand for 128 kB: little at a time, so that what comes of it can be held.
+    for (let at = 0; at < piece.length; at += ZSTD_SLICE) {
+      decompress.push(piece.subarray(at, at + ZSTD_SLICE));
+      yield* pieces.splice(0);
+    }
   }
   decompress.push(new Uint8Array(0), true);
   yield* pieces;

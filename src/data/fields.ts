@@ -1,5 +1,7 @@
 // A record as its fields, whatever file it came from, and the ways in which fields are named and read.
 
+import { parseJson } from "../base/parse-json.js";
+
 /** A record's columns by name. */
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -27,7 +29,7 @@ export function listFrom(value: unknown): readonly unknown[] | undefined {
   if (Array.isArray(value)) return value;
   if (typeof value !== "string" || !value.trimStart().startsWith("[")) return undefined;
   try {
-    const parsed: unknown = JSON.parse(value);
+    const parsed: unknown = parseJson(value);
     return Array.isArray(parsed) ? parsed : undefined;
   } catch {
     return undefined;

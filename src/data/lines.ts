@@ -1,6 +1,8 @@
 // Files of lines: JSON lines, or text as it stands. A record is a line with at least one byte that is not blank; it
 // includes its newline, and blank lines before it belong to it.
 
+import { messageOf } from "../base/errors.js";
+import { parseJson } from "../base/parse-json.js";
 import type { DataFile } from "./data-file.js";
 import { isFields, type RawRecord } from "./fields.js";
 import type { RecordFinder, TextFormat } from "./text-format.js";
@@ -63,9 +65,10 @@ function parseJsonLine(bytes: Buffer): RawRecord {
   if (text === null) return { unusable: "not valid UTF-8" };
   let value: unknown;
   try {
-    value = JSON.parse(text);
-  } catch {
-    return { unusable: "not valid JSON" };
+    value = parseJson(text);
+  } catch (error) {
+    const isDeep = messageOf(error).startsWith("nested");
+    return { unusable: isDeep ? `JSON ${messageOf(error)}` : "not valid JSON" };
   }
   return isFields(value) ? { fields: value } : { unusable: "not a JSON object" };
 }

@@ -12,11 +12,14 @@ import type { DataFile } from "./data-file.js";
 /** A page's header holds statistics, so that it may be of some size. */
 const HEADER_BYTES = 4 << 10;
 const MAX_HEADER_BYTES = 16 << 20;
+/** Writers make pages of a megabyte; a page holds one value at least, which may be long. */
+const MAX_PAGE_BYTES = 1 << 30;
 
 const COMPRESSORS: Compressors = {
   ...compressors,
-  GZIP: (bytes) => gunzipSync(bytes),
-  BROTLI: (bytes) => brotliDecompressSync(bytes),
+  // Not more than the page's header says, which has been checked: a few bytes can hold gigabytes.
+  GZIP: (bytes, length) => gunzipSync(bytes, { maxOutputLength: Math.max(1, length) }),
+  BROTLI: (bytes, length) => brotliDecompressSync(bytes, { maxOutputLength: Math.max(1, length) }),
 };
 
 /** Where a column chunk's bytes lie in its file. */
@@ -82,7 +85,12 @@ export class ColumnReader {
   async #nextPage(skippable: number): Promise<number> {
     const { header, length } = await this.#readHeader();
     const page = this.#at + length;
-    this.#at = page + header.compressed_page_size;
+    const { compressed_page_size: size, uncompressed_page_size: expanded } = header;
+    if (size < 0 || size > this.#end - page)
+      throw new Error(`a page of ${size} bytes does not fit its column`);
+    if (expanded < 0 || expanded > MAX_PAGE_BYTES)
+      throw new Error(`a page says that it expands to ${expanded} bytes`);
+    this.#at = page + size;
     const rows =
       header.data_page_header_v2?.num_rows ??
       (this.#isFlat ? header.data_page_header?.num_values : undefined);

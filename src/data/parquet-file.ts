@@ -55,6 +55,8 @@ export class ParquetFile {
         return names.has(meta_data.path_in_schema[0] ?? "") ? [meta_data] : [];
       });
       const placed = { firstRow, rows: Number(group.num_rows), chunks };
+      if (!(placed.rows >= 0 && placed.rows < 2 ** 31))
+        throw new Error(`it has a row group of ${placed.rows} rows`);
       firstRow += placed.rows;
       return placed;
     });

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { isSluiceError, messageOf, SluiceError, systemCode } from "../base/errors.js";
+import { parseJson } from "../base/parse-json.js";
 import { readGgufTokenizer, readGgufTokens, type TokenizerFiles } from "./gguf-tokenizer.js";
 import { type NormalForm, placeTokens, type TokenPlaces } from "./token-places.js";
 import { spellOut } from "./tokenizer-spelling.js";
@@ -90,7 +91,7 @@ const vocabularySchema = z.looseObject({
 
 /** A tokenizer.json that lies beside a GGUF file by chance would give ids that mean other tokens. */
 function refuseOtherVocabulary(beside: Tokenizer, tokens: readonly string[], model: string): void {
-  const parsed = vocabularySchema.safeParse(JSON.parse(beside.files.json));
+  const parsed = vocabularySchema.safeParse(parseJson(beside.files.json));
   const vocab = Object.entries(parsed.success ? parsed.data.model.vocab : {});
   const other = vocab.find(([token, id]) => tokens[id] !== token);
   if (parsed.success && !other) return;
@@ -117,7 +118,7 @@ function parse(
   oldTemplate: string | null = null,
 ): Tokenizer {
   try {
-    const old = oldTemplate === null ? null : templateFileSchema.parse(JSON.parse(oldTemplate)).chat_template;
+    const old = oldTemplate === null ? null : templateFileSchema.parse(parseJson(oldTemplate)).chat_template;
     return new ModelTokenizer(files, template, old);
   } catch (cause) {
     throw new SluiceError("config", `the tokenizer at ${where} cannot be read`, {
@@ -142,8 +143,8 @@ class ModelTokenizer implements Tokenizer {
   readonly #form: NormalForm | null;
 
   constructor(files: TokenizerFiles, template: string | null, oldTemplate: string | null) {
-    const raw: object = JSON.parse(files.json);
-    const config: object = JSON.parse(files.config);
+    const raw = z.looseObject({}).parse(parseJson(files.json));
+    const config = z.looseObject({}).parse(parseJson(files.config));
     const { added_tokens } = tokenizerSchema.parse(raw);
     const parsed = configSchema.parse(config);
     const { bos_token, eos_token, chat_template } = parsed;

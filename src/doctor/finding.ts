@@ -2,6 +2,7 @@
 
 import { type ErrorKind, isSluiceError, messageOf } from "../base/errors.js";
 import { explainSystemError } from "../base/system-errors.js";
+import { hideSecrets } from "../store/redact.js";
 
 /** One line of `sluice doctor`. */
 export interface Finding {
@@ -18,34 +19,24 @@ export interface Finding {
   readonly values?: Readonly<Record<string, unknown>>;
 }
 
-/** Findings of one area, made shortly. */
+/** Findings of one area, made shortly. What they quote of the user's may hold credentials: those are left out. */
 export function findingsOf(area: string) {
+  const make = (state: Finding["state"], text: string, rest: Partial<Finding> = {}): Finding => ({
+    area,
+    state,
+    text: hideSecrets(text),
+    ...rest,
+  });
   return {
-    ok: (text: string, values?: Finding["values"]): Finding => ({
-      area,
-      state: "ok",
-      text,
-      ...(values ? { values } : {}),
-    }),
-    warning: (text: string, fix: string, values?: Finding["values"]): Finding => ({
-      area,
-      state: "warning",
-      text,
-      fix,
-      ...(values ? { values } : {}),
-    }),
-    failure: (text: string, fix: string, kind: ErrorKind = "config"): Finding => ({
-      area,
-      state: "failure",
-      text,
-      fix,
-      kind,
-    }),
+    ok: (text: string, values: Finding["values"] = {}) => make("ok", text, { values }),
+    warning: (text: string, fix: string, values: Finding["values"] = {}) =>
+      make("warning", text, { fix: hideSecrets(fix), values }),
+    failure: (text: string, fix: string, kind: ErrorKind = "config") => make("failure", text, { fix, kind }),
     /** An error that a worker would have met: its message says what to do. Errors of the check's own code are raised again. */
     raised: (what: string, thrown: unknown): Finding => {
       const error = isSluiceError(thrown) ? thrown : explainSystemError(thrown);
       if (!isSluiceError(error) || error.kind === "bug" || error.kind === "preempted") throw thrown;
-      return { area, state: "failure", text: `${what}: ${messageOf(error)}`, kind: error.kind };
+      return make("failure", `${what}: ${messageOf(error)}`, { kind: error.kind });
     },
   };
 }

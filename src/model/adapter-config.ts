@@ -3,6 +3,7 @@
 
 import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
+import { parseJson } from "../base/parse-json.js";
 
 /** Fields that only say how the adapter was trained, or where it came from. Its tensors say what it is. */
 const HARMLESS = new Set(
@@ -41,7 +42,7 @@ export interface AdapterConfig {
 export function parseAdapterConfig(text: string, where: string): AdapterConfig {
   let raw: unknown;
   try {
-    raw = JSON.parse(text);
+    raw = parseJson(text);
   } catch (cause) {
     throw new SluiceError("config", `${where} is not JSON`, { fix: "Download it again.", cause });
   }

@@ -75,6 +75,9 @@ export type Hook = keyof typeof HOOKS;
 /** All short names, in order. */
 export const HOOK_NAMES = Object.keys(HOOKS) as readonly Hook[];
 
+/** The beginning of a full name: at most 10,000 layers. */
+const LAYER = /^blocks\.(\d{1,5})\./;
+
 /** One hook point of a model. */
 export interface Tap {
   /** `blocks.3.attn.hook_q`. */
@@ -97,15 +100,24 @@ export function hookName(hook: Hook, layer: number): string {
   return HOOKS[hook].path.replace("N", String(layer));
 }
 
+/** Whether a model may have a hook point of that full name. */
+export function isHookName(name: string): boolean {
+  return hookOf(name) !== undefined;
+}
+
 /** The tap of a full name. @throws SluiceError `bug` for a name that no model has. */
 export function tapOf(name: string): Tap {
-  const layer = /^blocks\.(\d+)\./.exec(name)?.[1];
-  const path = name.replace(/^blocks\.\d+\./, "blocks.N.");
-  const hook = HOOK_NAMES.find((h) => HOOKS[h].path === path);
+  const layer = LAYER.exec(name)?.[1];
+  const hook = hookOf(name);
   if (!hook) throw new SluiceError("bug", `${name} is no hook point`);
   const { meaning } = HOOKS[hook];
   if (layer === undefined) return { name, layer: null, hook, meaning };
   return { name, layer: Number(layer), hook, meaning: `block ${layer}: ${meaning}` };
+}
+
+function hookOf(name: string): Hook | undefined {
+  const path = name.replace(LAYER, "blocks.N.");
+  return path.includes("N") === LAYER.test(name) ? HOOK_NAMES.find((h) => HOOKS[h].path === path) : undefined;
 }
 
 /** The hook points that a model has, in the order of a shard's tensors. @param build describes the model. */

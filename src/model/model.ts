@@ -4,6 +4,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { isSluiceError, SluiceError } from "../base/errors.js";
+import { parseJson } from "../base/parse-json.js";
 import { type BuilderOptions, GraphBuilder } from "../graph/builder.js";
 import type { Graph } from "../graph/graph.js";
 import { commitOfSnapshot } from "../hub/repo.js";
@@ -98,7 +99,7 @@ export function buildGraph(checkpoint: Checkpoint, options: BuilderOptions): Gra
 
 function parseConfig(text: string, file: string): RawConfig {
   try {
-    return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
+    return z.record(z.string(), z.unknown()).parse(parseJson(text));
   } catch (cause) {
     throw new SluiceError("config", `${file} is not a JSON object`, { fix: "Download it again.", cause });
   }

@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import { dtypeOfSafetensors, type FloatDType } from "../base/dtype.js";
 import { isSluiceError, SluiceError, systemCode } from "../base/errors.js";
+import { parseJson } from "../base/parse-json.js";
 import { headerLength, parseSafetensorsHeader, type SafetensorsHeader } from "../base/safetensors-header.js";
 import type { Weights, WeightTensor } from "../graph/weights.js";
 
@@ -91,7 +92,11 @@ async function listParts(folder: string): Promise<string[]> {
     if (systemCode(error) === "ENOENT") return ["model.safetensors"];
     throw error;
   }
-  const index = indexSchema.safeParse(parseJson(text));
+  let raw: unknown;
+  try {
+    raw = parseJson(text);
+  } catch {} // Refused below, as whatever else it is not.
+  const index = indexSchema.safeParse(raw);
   if (!index.success) {
     throw new SluiceError("config", `${indexFile} is no index of a checkpoint`, {
       expected: "a member weight_map",
@@ -115,13 +120,5 @@ async function resolveFile(folder: string, name: string): Promise<string> {
       fix: "Download it (files of pickled tensors, *.bin, are not read).",
       cause,
     });
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
+import { parseJson } from "../base/parse-json.js";
 import { unitName } from "../plan/unit.js";
 import type { Commit } from "../run/commit.js";
 import { dataName } from "../run/log.js";
@@ -51,7 +52,7 @@ export async function openShardSamples(store: Store, commit: Commit): Promise<Sh
   const info = (number: number): unknown => {
     const text = Buffer.from(infos.subarray(infoOffsets[number], infoOffsets[number + 1])).toString("utf8");
     try {
-      return JSON.parse(text);
+      return parseJson(text);
     } catch (cause) {
       throw new SluiceError("data", `sample ${number} of ${dataName(commit)} has no JSON in sample_info`, {
         cause,

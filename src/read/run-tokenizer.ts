@@ -1,7 +1,12 @@
 // The tokenizer that a run keeps with it (`model/`), so that its token ids can be read as text in ten years.
 
 import { Tokenizer } from "@huggingface/tokenizers";
+import { z } from "zod";
+import { parseJsonBytes } from "../base/parse-json.js";
 import type { Store } from "../store/store.js";
+
+/** Vocabularies of 256,000 tokens take 35 MB. */
+const MAX_TOKENIZER_BYTES = 256_000_000;
 
 /** Turns ids into text. */
 export interface Decoder {
@@ -12,8 +17,8 @@ export interface Decoder {
 export async function openTokenizerFromRun(store: Store): Promise<Decoder | null> {
   try {
     const [json, config] = await Promise.all(
-      ["tokenizer.json", "tokenizer_config.json"].map(
-        async (name) => JSON.parse(Buffer.from(await store.read(`model/${name}`)).toString("utf8")) as object,
+      ["tokenizer.json", "tokenizer_config.json"].map(async (name) =>
+        z.looseObject({}).parse(parseJsonBytes(await readBounded(store, `model/${name}`))),
       ),
     );
     const tokenizer = new Tokenizer(json ?? {}, config ?? {});
@@ -23,4 +28,10 @@ export async function openTokenizerFromRun(store: Store): Promise<Decoder | null
   } catch {
     return null;
   }
+}
+
+async function readBounded(store: Store, name: string): Promise<Uint8Array> {
+  const { size = 0 } = (await store.head(name)) ?? {};
+  if (size > MAX_TOKENIZER_BYTES) throw new Error(`${name} is too large`);
+  return store.read(name);
 }

@@ -3,6 +3,7 @@
 // nothing that matters depends on it (leases look for themselves).
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { parseJsonBytes } from "../base/parse-json.js";
 import { isAlive } from "../base/process-identity.js";
 import { type HeartbeatState, heartbeatSchema } from "../run/heartbeat.js";
 import type { Store } from "../store/store.js";
@@ -64,7 +65,7 @@ export async function readWorkers(store: Store, look: WorkerLook = {}): Promise<
 /** Null for one that cannot be read: heartbeats are for information. */
 async function readHeartbeat(store: Store, name: string): Promise<HeartbeatState | null> {
   try {
-    return heartbeatSchema.parse(JSON.parse(Buffer.from(await store.read(name)).toString("utf8")));
+    return heartbeatSchema.parse(parseJsonBytes(await store.read(name)));
   } catch {
     return null;
   }

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { bytesOf, elementsOf } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
+import { parseJsonBytes } from "../base/parse-json.js";
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const crc32c = z.string().regex(/^[0-9a-f]{8}$/);
@@ -106,7 +107,7 @@ export function encodeCommit(commit: Commit): Uint8Array {
 export function decodeCommit(name: string, bytes: Uint8Array): Commit {
   let value: unknown;
   try {
-    value = JSON.parse(Buffer.from(bytes).toString("utf8"));
+    value = parseJsonBytes(bytes);
   } catch (cause) {
     throw new SluiceError("data", `commit ${name} is not JSON`, {
       found: `${bytes.length} bytes`,

@@ -7,6 +7,7 @@ import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
 import type { Unit, UnitPlace } from "../plan/unit.js";
 import type { FileHasher } from "../shard/hash.js";
+import { hideSecrets } from "../store/redact.js";
 import { describeRetry } from "../store/retry.js";
 import { isRemote, type Store } from "../store/store.js";
 import { Claims } from "./claims.js";
@@ -136,7 +137,7 @@ class Extraction {
     } catch (error) {
       const stopped = this.#preemption.stopping.aborted && !isSluiceError(error);
       this.#status = stopped ? "preempted" : "failed";
-      this.#message = messageOf(error);
+      this.#message = hideSecrets(messageOf(error));
       if (stopped) throw preempted(this.#preemption);
       throw error;
     } finally {
@@ -265,8 +266,8 @@ class Extraction {
       run: opened.run,
       log,
       workerId,
-      datasetPath: dataset,
-      modelPath: model,
+      datasetPath: hideSecrets(dataset),
+      modelPath: hideSecrets(model),
       checkpointDir,
       clock: this.#clock,
     });

@@ -4,9 +4,13 @@
 import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
 import { hashJson, type Json } from "../base/json.js";
+import { parseJsonBytes } from "../base/parse-json.js";
+import { isHookName } from "../model/hooks.js";
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.number().int().nonnegative();
+/** A bit each is kept by every reader. */
+const MAX_UNITS = 100_000_000;
 
 /** The schema of `identity` in `run.json`. */
 export const identitySchema = z.object({
@@ -100,7 +104,7 @@ export function decodeRunFile(bytes: Uint8Array, where: string): RunFile {
   const fix = "Restore run.json from a copy of the run; it is written once and never changed.";
   let value: unknown;
   try {
-    value = JSON.parse(Buffer.from(bytes).toString("utf8"));
+    value = parseJsonBytes(bytes);
   } catch (cause) {
     throw new SluiceError("data", `${where}/run.json is not JSON`, { fix, cause });
   }
@@ -112,6 +116,7 @@ export function decodeRunFile(bytes: Uint8Array, where: string): RunFile {
       fix: "Use the version that made the run (record.sluice in run.json), or restore run.json from a copy.",
     });
   }
+  refuseImpossible(parsed.data.identity, where);
   const expected = runId(parsed.data.identity);
   if (parsed.data.run !== expected) {
     throw new SluiceError("data", `${where}/run.json was changed by hand`, {
@@ -121,6 +126,20 @@ export function decodeRunFile(bytes: Uint8Array, where: string): RunFile {
     });
   }
   return parsed.data;
+}
+
+/** A run may come from a stranger: its numbers and names are what readers make room for, and files by. */
+function refuseImpossible({ dataset, samples_per_shard: perShard, taps }: Identity, where: string): void {
+  const units = dataset.streams.reduce((sum, { records }) => sum + Math.ceil(records / perShard), 0);
+  if (units > MAX_UNITS)
+    throw new SluiceError("data", `${where}/run.json says that the run has ${units} shards`, {
+      expected: `at most ${MAX_UNITS}`,
+    });
+  const strange = taps.find((tap) => !isHookName(tap));
+  if (strange !== undefined)
+    throw new SluiceError("data", `${where}/run.json names a hook point that no model has`, {
+      found: JSON.stringify(strange).slice(0, 100),
+    });
 }
 
 /** One field in which two identities differ. */

@@ -16,6 +16,8 @@ import { type CommitSummary, Summaries } from "./summaries.js";
 /** The name of a commit: stream, and shard (unit + 1). */
 export const COMMIT_NAME = /^tpu_(\d+)\/shard_(\d{4,})\.json$/;
 const READS_AT_ONCE = 64;
+/** What is listed to be larger is not read: a commit holds the reasons of all records of a unit that were skipped, and little else. */
+const MAX_COMMIT_BYTES = 256_000_000;
 /** Ranges into which the names of a whole run are cut, to be listed side by side; and units of one at least. */
 const RANGES = 64;
 const RANGE_UNITS = 1000;
@@ -124,6 +126,7 @@ export class CommitLog {
         const match = COMMIT_NAME.exec(name);
         const [stream, index] = [Number(match?.[1]), Number(match?.[2]) - 1];
         if (!match) sizes.set(name, size);
+        else if (size > MAX_COMMIT_BYTES) throw tooLarge(`${this.#store.uri}/${name}`, size);
         else if (!this.#note(stream, index, name)) this.#foreign.add(name);
         else {
           listed[stream]?.fill(1, index, index + 1);
@@ -440,6 +443,14 @@ export class CommitLog {
       throw foreign("record range", commit.records, `[${unit.from},${unit.to}]`);
     }
   }
+}
+
+function tooLarge(name: string, size: number): SluiceError {
+  return new SluiceError("data", `${name} is too large to be a commit`, {
+    found: `${size} bytes`,
+    expected: `at most ${MAX_COMMIT_BYTES}`,
+    fix: "Restore it from a copy, or remove it: extract computes the unit again.",
+  });
 }
 
 /** Pages of a listing of so many units. */

@@ -12,6 +12,7 @@ import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from 
 import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
 import { chooseSamplesPerShard } from "../plan/samples-per-shard.js";
 import type { FileHasher } from "../shard/hash.js";
+import { hideSecrets } from "../store/redact.js";
 import type { Store } from "../store/store.js";
 import { checkSpace, measureRecords, shapeOf } from "./expected-size.js";
 import {
@@ -133,7 +134,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
     model: plan.checkpoint.family,
     sluice: VERSION,
     node: process.version,
-    command: options.command.map(withoutSecrets),
+    command: options.command.map(hideSecrets),
     expected: { ...expect(records), shards: tables.reduce((sum, table) => sum + table.units.length, 0) },
   };
   const created = await store.create("run.json", encodeRunFile(identity, record));
@@ -328,9 +329,4 @@ async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan):
     if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;
     await store.create(`model/${name}`, Buffer.from(text));
   }
-}
-
-/** A user and password in front of a host's name never go into a file that others read. */
-function withoutSecrets(word: string): string {
-  return word.replace(/\/\/[^/@]+@/, "//");
 }
