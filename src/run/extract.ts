@@ -5,6 +5,7 @@ import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
+import type { Unit, UnitPlace } from "../plan/unit.js";
 import type { FileHasher } from "../shard/hash.js";
 import { describeRetry } from "../store/retry.js";
 import { isRemote, type Store } from "../store/store.js";
@@ -197,15 +198,18 @@ class Extraction {
       onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
-    const spool = new Spool(
-      await openSpoolFolder(this.#options.spool, store, this.#environment.disk),
-      this.#environment.disk,
-    );
+    const folder = await openSpoolFolder(this.#options.spool, store, this.#environment.disk);
+    const spool = new Spool(folder, this.#environment.disk, isRemote(store) ? opened.run.run : null);
     await spool.prepare();
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();
     this.#refuseForeign(log, store);
     const units = log.unitTotal;
+    const isDone = (place: UnitPlace) => log.seems(place);
+    await spool.dropFinished(isDone);
+    const first = spool.finishedUnits().flatMap(({ stream, index }) => log.findUnit(stream, index) ?? []);
+    if (first.length > 0)
+      this.#reporter.note(`${first.length} finished shards wait in ${folder}: storing them first`);
     await this.#checkStart(store, spool, opened, { committed: log.committed, units });
     const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
@@ -214,10 +218,7 @@ class Extraction {
       ? log.findMissingNames(plan.format.extension, stopping)
       : log.findMissingData(stopping);
     repair.then(
-      (missing) => {
-        if (missing.length > 0)
-          this.#reporter.warn(`the data of ${missing.length} committed shards is missing: making it again`);
-      },
+      (missing) => this.#warnOfMissing(missing),
       () => {}, // Raised by the next claim.
     );
     const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
@@ -235,6 +236,7 @@ class Extraction {
       stream: workerId,
       steal,
       repair,
+      first,
       clock: this.#clock,
     });
     const shards = new ShardWriter({
@@ -287,10 +289,12 @@ class Extraction {
       if (pace.firstDerivedMs === 0) startWriting();
       else endWriting = this.#clock.after(pace.firstDerivedMs * shareOf(this.#worker.uuid), startWriting);
       this.#reporter.started(progress, opened, () => log.committed);
-      const outcome = await Promise.race([runWorker(parts), this.#dropAtDeadline(runner)]);
-      endWriting();
-      if (outcome === "complete" && log.committed === units) {
-        await completeRun({
+      const deadline = this.#dropAtDeadline(runner);
+      const work = () => Promise.race([runWorker(parts), deadline]);
+      let outcome = await work();
+      let isWhole = false;
+      while (outcome === "complete" && log.committed === units && !isWhole) {
+        const missing = await completeRun({
           store,
           log,
           leases,
@@ -301,7 +305,14 @@ class Extraction {
           clock: this.#clock,
           signal: stopping,
         });
-      } else {
+        isWhole = missing.length === 0;
+        if (isWhole) break;
+        this.#warnOfMissing(missing);
+        claims.repair(missing);
+        outcome = await work();
+      }
+      endWriting();
+      if (!isWhole) {
         if (!log.isRemote) await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
         await derived.write(outcome, progress.takeStreams(), this.#preemption.now, true);
       }
@@ -318,7 +329,13 @@ class Extraction {
       await runner.stop();
       await reader.close();
       await spool.removeAll();
+      await spool.dropFinished(isDone);
     }
+  }
+
+  #warnOfMissing(units: readonly Unit[]): void {
+    if (units.length === 0) return;
+    this.#reporter.warn(`the data of ${units.length} committed shards is missing: making it again`);
   }
 
   /** The grace is over, or a second signal came: the engine is killed, whatever it is doing. */

@@ -23,6 +23,8 @@ export interface FileFacts {
   readonly modifiedNs: bigint;
   readonly links: number;
   readonly isFolder: boolean;
+  /** The user whose it is, where the system knows users. */
+  readonly owner?: number;
 }
 
 /** A file open for writing. */
@@ -36,14 +38,14 @@ export interface WritableFile {
 
 /** Files and folders by absolute path. Errors are Node's system errors. */
 export interface FileSystem {
-  /** Opens a file for writing; `create` fails where it exists. */
-  open(path: string, mode: "create" | "update"): Promise<WritableFile>;
+  /** Opens a file for writing; `create` fails where it exists, and `create-private` makes one that no other user can read. */
+  open(path: string, mode: "create" | "create-private" | "update"): Promise<WritableFile>;
   read(path: string, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array>;
   link(from: string, to: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
-  /** Creates the folder and its parents; the topmost one that was new, or undefined. */
-  makeFolder(path: string): Promise<string | undefined>;
+  /** Creates the folder and its parents; the topmost one that was new, or undefined. @param mode of a new folder. */
+  makeFolder(path: string, mode?: number): Promise<string | undefined>;
   /**
    * Makes a folder that nobody else can look into, in one that all can write to; nothing where it is there. Absent on a disk that has
    * one user. @throws SluiceError `config` where something of somebody else's, or open to others, is in its place.
@@ -62,7 +64,8 @@ export interface FileSystem {
 /** The real one. */
 export const nodeFileSystem: FileSystem = {
   async open(path, mode) {
-    return new NodeFile(await open(path, mode === "create" ? "wx+" : "r+"));
+    const permissions = mode === "create-private" ? 0o600 : undefined;
+    return new NodeFile(await open(path, mode === "update" ? "r+" : "wx+", permissions));
   },
   async read(path, range) {
     const file = await open(path, "r");
@@ -137,6 +140,7 @@ export const nodeFileSystem: FileSystem = {
         modifiedNs: s.mtimeNs,
         links: Number(s.nlink),
         isFolder: s.isDirectory(),
+        owner: Number(s.uid),
       };
     } catch (error) {
       if (isMissing(error)) return null;
@@ -149,7 +153,7 @@ export const nodeFileSystem: FileSystem = {
  * Makes a folder and its parents. (Node's own recursive mkdir says ENOENT of a read-only file system, and never returns in /proc.)
  * @returns the topmost one that was missing, or undefined. @throws the system error that says why one cannot be made.
  */
-export async function makeFolders(path: string): Promise<string | undefined> {
+export async function makeFolders(path: string, mode?: number): Promise<string | undefined> {
   const missing: string[] = [];
   for (let at = path; ; at = dirname(at)) {
     const facts = await nodeFileSystem.stat(at);
@@ -158,7 +162,7 @@ export async function makeFolders(path: string): Promise<string | undefined> {
     if (facts) break; // A file: making it a folder says so.
   }
   for (const folder of missing) {
-    await mkdir(folder).catch(async (error: unknown) => {
+    await mkdir(folder, mode).catch(async (error: unknown) => {
       if (!(await nodeFileSystem.stat(folder))?.isFolder) throw error; // Else another process made it just now.
     });
   }

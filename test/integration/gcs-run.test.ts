@@ -1,6 +1,5 @@
 // Whole runs in a bucket of Google Cloud Storage, as a user starts them: against the strict fake, and an emulator that is none of ours.
 
-import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -17,6 +16,7 @@ import {
   writeJsonl,
 } from "../helpers.js";
 import { FAKE_GCS_SERVER, startFakeGcsServer } from "./fake-gcs-server.js";
+import { hashStored } from "./hash-stored.js";
 
 let folder: string;
 let dataset: string;
@@ -28,23 +28,11 @@ beforeEach(async () => {
 
 const run = (...args: string[]) => runSluice(args, { STORAGE_EMULATOR_HOST: url, TMPDIR: folder });
 
-/** SHA-256 of every data object below an address, by name. */
-async function hashStored(uri: string): Promise<Record<string, string>> {
-  const hashes: Record<string, string> = {};
-  const there = new GcsStore(uri, { emulator: url });
-  for await (const { name } of there.list("tpu_"))
-    if (name.endsWith(".safetensors"))
-      hashes[name] = createHash("sha256")
-        .update(await there.read(name))
-        .digest("hex");
-  return hashes;
-}
-
 async function readAsAny(uri: string) {
   const local = join(folder, "local");
   expect((await runSluice(smallRun(dataset, local))).code).toBe(0);
   expect(await run(...smallRun(dataset, uri))).toMatchObject({ code: 0 });
-  expect(await hashStored(uri)).toEqual(await hashData(local));
+  expect(await hashStored(uri, url)).toEqual(await hashData(local));
   // Nothing is left in the spool, which is this user's alone.
   const [spool = ""] = (await readdir(folder)).filter((name) => name.startsWith("sluice-spool-"));
   expect(await readdir(join(folder, spool))).toEqual([]);
@@ -61,7 +49,7 @@ async function readAsAny(uri: string) {
   expect(await run(...smallRun("gs://bucket/prompts/data.jsonl", "gs://bucket/second"))).toMatchObject({
     code: 0,
   });
-  expect(await hashStored("gs://bucket/second")).toEqual(await hashData(local));
+  expect(await hashStored("gs://bucket/second", url)).toEqual(await hashData(local));
   const verified = await run("verify", uri, "--deep", "--dataset", dataset, "--json");
   expect(JSON.parse(verified.stdout)).toMatchObject({
     complete: true,
@@ -125,7 +113,7 @@ describe("a run in a bucket", () => {
     expect(await run(...smallRun(dataset, uri))).toMatchObject({ code: 0 });
     server.fault = () => undefined;
     expect((await runSluice(smallRun(dataset, local))).code).toBe(0);
-    expect(await hashStored(uri)).toEqual(await hashData(local));
+    expect(await hashStored(uri, url)).toEqual(await hashData(local));
     expect(await run("verify", uri, "--deep")).toMatchObject({ code: 0 });
   });
 
