@@ -3,6 +3,7 @@
 
 import { open } from "node:fs/promises";
 import { SluiceError } from "../base/errors.js";
+import { anyOf } from "./retry.js";
 
 /** Bytes that the parts of all uploads may hold at once; what the sockets and the SDKs hold comes on top. */
 export const UPLOAD_BYTES = 192 << 20;
@@ -123,8 +124,8 @@ export async function* readParts(
   memory = uploadMemory,
 ): AsyncGenerator<FilePart, void, undefined> {
   if (start >= end) return;
-  const ended = new AbortController();
-  const either = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal;
+  const ended = anyOf(signal ? [signal] : []);
+  const either = ended.signal;
   const file = await open(path, "r");
   // One length for all, also the last: buffers are used again by length.
   const length = Math.min(partBytes, end - start);
@@ -162,7 +163,8 @@ export async function* readParts(
       yield part;
     }
   } finally {
-    ended.abort();
+    ended.abort(undefined);
+    ended.dispose();
     (await ahead.catch(() => null))?.release(true);
     await file.close();
   }
@@ -181,16 +183,15 @@ export async function sendParts(
   signal?: AbortSignal,
   memory = uploadMemory,
 ): Promise<void> {
-  const stop = new AbortController();
-  const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
-  const parts = readParts(path, range, both, memory);
+  const stop = anyOf(signal ? [signal] : []);
+  const parts = readParts(path, range, stop.signal, memory);
   const sender = async () => {
     for (;;) {
       const { value: part, done } = await parts.next();
       if (done) return;
       let isSent = false;
       try {
-        await send(part, both);
+        await send(part, stop.signal);
         isSent = true;
       } finally {
         part.release(isSent);
@@ -201,12 +202,12 @@ export async function sendParts(
     try {
       await sender();
     } catch (error) {
-      if (!stop.signal.aborted) stop.abort(error);
-      throw error;
+      stop.abort(error); // The first reason stays.
     }
   });
-  await Promise.allSettled(senders);
+  await Promise.all(senders);
   await parts.return();
+  stop.dispose();
   if (stop.signal.aborted) throw stop.signal.reason;
 }
 

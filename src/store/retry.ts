@@ -269,7 +269,11 @@ function giveUp(name: RequestName, failure: RequestFailure, attempts: number): S
 }
 
 /** A signal that follows several, and an `abort` of its own. (AbortSignal.any keeps every follower of a long-lived signal.) */
-function anyOf(signals: readonly AbortSignal[]) {
+export function anyOf(signals: readonly AbortSignal[]): {
+  readonly signal: AbortSignal;
+  abort(reason: unknown): void;
+  dispose(): void;
+} {
   const controller = new AbortController();
   const listeners = signals.map((signal) => {
     const listener = () => controller.abort(signal.reason);
