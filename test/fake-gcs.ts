@@ -394,6 +394,10 @@ export class FakeGcs {
       response.setHeader("content-range", `bytes */${object.size}`);
       throw new Refusal(416, "Requested range not satisfiable");
     }
+    if (end - start > 2 ** 31) {
+      response.writeHead(200, { "content-length": end - start }).flushHeaders();
+      throw new Gone(); // Nobody takes that.
+    }
     const content = Buffer.alloc(end - start);
     for (const { offset, bytes } of object.pieces) {
       if (offset < end && offset + bytes.length > start)

@@ -334,6 +334,21 @@ describe("a request", () => {
     );
   });
 
+  it("takes no more into memory than a run's files ever have", async () => {
+    const store = open({}, "huge");
+    server.objects.set("huge/run.json", {
+      size: 2 ** 40,
+      crc: 0,
+      generation: "1",
+      metadata: undefined,
+      pieces: [],
+    });
+    await expect(store.read("run.json")).rejects.toSatisfy(
+      (e) => isSluiceError(e, "store") && /1099511627776 bytes instead of at most/.test(e.message),
+    );
+    expect([...(await store.read("run.json", { start: 2 ** 39, end: 2 ** 39 + 2 }))]).toEqual([0, 0]);
+  });
+
   it("hides folders that a console made", async () => {
     const store = open({}, "console");
     server.objects.set("console/", { size: 0, crc: 0, generation: "1", metadata: undefined, pieces: [] });

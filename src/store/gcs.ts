@@ -33,6 +33,8 @@ const SINGLE_REQUEST_BYTES = 8 << 20;
 /** Sessions of one object, where the service loses them or the bytes arrive damaged, before it is given up. */
 const SESSIONS = 4;
 const PAGE_SIZE = 1000;
+/** What is read whole is never larger: a run's own files are a few MB, and whoever owns a bucket may have put anything there. */
+const WHOLE_BYTES = 2 ** 31;
 /** Room for the text of an error where few bytes are asked for. */
 const ERROR_BYTES = 1 << 20;
 
@@ -101,7 +103,7 @@ export class GcsStore implements Store {
           path: this.#pathOf(object),
           query: { alt: "media" },
           ...(range && { headers: { range: `bytes=${range.start}-${range.end - 1}` } }),
-          replyBytes: range ? Math.max(ERROR_BYTES, range.end - range.start) : Number.POSITIVE_INFINITY,
+          replyBytes: range ? Math.max(ERROR_BYTES, range.end - range.start) : WHOLE_BYTES,
         },
         attempt,
         [404, 416],

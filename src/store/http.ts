@@ -79,6 +79,7 @@ export class HttpClient {
     try {
       return await reply;
     } catch (error) {
+      outgoing.destroy(); // It may be a reply that nobody wants to read to its end.
       throw unsent && !(unsent.error instanceof ConnectionClosed) ? unsent.error : error;
     } finally {
       if (unsent) outgoing.destroy(); // The rest of the body will never come: the connection is of no more use.
