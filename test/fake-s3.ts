@@ -19,6 +19,8 @@ export interface FakeS3Options {
   readonly deletesByVersion?: boolean;
   /** Without: If-None-Match is ignored. */
   readonly createsOnly?: boolean;
+  /** Where the bucket lies: requests that are signed for another region are sent there. Default: anywhere. */
+  readonly region?: string;
   /** Bytes that a part must have, unless it is the last. Default 5 MiB, as Amazon's. */
   readonly minPartBytes?: number;
 }
@@ -75,7 +77,7 @@ export class FakeS3 {
   /** What was asked, such as `PUT a/b?partNumber=1`. */
   readonly requests: string[] = [];
   readonly #server: ReturnType<typeof createServer>;
-  readonly #options: Required<FakeS3Options>;
+  readonly #options: Required<Omit<FakeS3Options, "region">> & Pick<FakeS3Options, "region">;
   readonly #orders: Order[] = [];
 
   private constructor(server: ReturnType<typeof createServer>, options: FakeS3Options) {
@@ -150,6 +152,11 @@ export class FakeS3 {
     before?.();
     if (!headers.authorization?.startsWith("AWS4-HMAC-SHA256 Credential="))
       throw new Refusal(403, "AccessDenied");
+    const { region } = this.#options;
+    if (region !== undefined && !headers.authorization.includes(`/${region}/s3/aws4_request`)) {
+      response.setHeader("x-amz-bucket-region", region);
+      throw new Refusal(301, "PermanentRedirect");
+    }
     const sha = headers["x-amz-content-sha256"];
     if (sha !== "UNSIGNED-PAYLOAD" && sha !== createHash("sha256").update(body).digest("hex"))
       throw new Refusal(400, "XAmzContentSHA256Mismatch");

@@ -4,8 +4,8 @@
 import { Readable } from "node:stream";
 import type { S3, S3ClientConfig } from "@aws-sdk/client-s3";
 import { SluiceError } from "../base/errors.js";
-import { safeMessage } from "./retry.js";
-import { fromSdk } from "./s3-errors.js";
+import { anyOf, safeMessage } from "./retry.js";
+import { fromSdk, S3Failure } from "./s3-errors.js";
 
 const CONNECTIONS = 64;
 const CONNECT_MS = 10_000;
@@ -14,29 +14,48 @@ const SLICE_BYTES = 1 << 20;
 /** Calls to S3 whose errors are in the terms of {@link fromSdk}. */
 export class S3Connection {
   #s3: Promise<S3> | undefined;
+  /** The bucket's region, where it has told that it is another than was configured. */
+  #region: string | undefined;
   #hasWorked = false;
 
-  /** Makes a call. @throws S3Failure; SluiceError `config` where there are no credentials; system errors. */
+  /**
+   * Makes a call. @param run may be called twice: where the bucket lies in another region than was thought.
+   * @throws S3Failure; SluiceError `config` where there are no credentials; system errors.
+   */
   async call<T>(
     signal: AbortSignal | undefined,
     run: (s3: S3, options: { abortSignal: AbortSignal }) => Promise<T>,
   ): Promise<T> {
-    this.#s3 ??= connect();
-    const ended = new AbortController();
-    const stop = () => ended.abort(signal?.reason);
-    signal?.throwIfAborted();
-    signal?.addEventListener("abort", stop, { once: true });
+    // The SDK could follow a bucket to its region, but would send a body again that it has already read.
+    const region = this.#region;
     try {
-      const reply = await run(await this.#s3, { abortSignal: ended.signal });
+      return await this.#try(signal, run);
+    } catch (error) {
+      const told = error instanceof S3Failure ? error.region : undefined;
+      if (told === undefined || told === region) throw error;
+      this.#region = told;
+      return await this.#try(signal, run);
+    }
+  }
+
+  async #try<T>(
+    signal: AbortSignal | undefined,
+    run: (s3: S3, options: { abortSignal: AbortSignal }) => Promise<T>,
+  ): Promise<T> {
+    this.#s3 ??= connect(() => this.#region);
+    const { signal: ended, abort, dispose } = anyOf(signal ? [signal] : []);
+    ended.throwIfAborted();
+    try {
+      const reply = await run(await this.#s3, { abortSignal: ended });
       this.#hasWorked = true;
       return reply;
     } catch (error) {
-      ended.abort(); // A server may have refused before it took the body: the rest must not be sent.
+      abort(error); // A server may have refused before it took the body: the rest must not be sent.
       if (error instanceof Error && error.name === "CredentialsProviderError")
         throw this.#withoutCredentials(error);
       throw fromSdk(error);
     } finally {
-      signal?.removeEventListener("abort", stop);
+      dispose();
     }
   }
 
@@ -62,7 +81,8 @@ export function bodyOf(bytes: Uint8Array, onSent: (bytes: number) => void): Read
   return Readable.from(slices(), { highWaterMark: 1 });
 }
 
-async function connect(): Promise<S3> {
+/** @param told the region that the bucket has told, if it has. */
+async function connect(told: () => string | undefined): Promise<S3> {
   // The SDK warns once a process that its coming versions need a later Node; this one is pinned, and runs on Node 20.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
   const sdk = await import("@aws-sdk/client-s3");
@@ -73,7 +93,6 @@ async function connect(): Promise<S3> {
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
     expectContinueHeader: false,
-    followRegionRedirects: true,
     requestHandler: {
       httpAgent: { keepAlive: true, maxSockets: CONNECTIONS },
       httpsAgent: { keepAlive: true, maxSockets: CONNECTIONS },
@@ -85,11 +104,11 @@ async function connect(): Promise<S3> {
   const first = new sdk.S3(config);
   // Buckets of a server of one's own are rarely host names.
   const endpoint = await configuredEndpoint(first);
-  const region = await first.config.region().catch(() => process.env.AWS_DEFAULT_REGION || "us-east-1");
+  const configured = await first.config.region().catch(() => process.env.AWS_DEFAULT_REGION || "us-east-1");
   first.destroy();
   const s3 = new sdk.S3({
     ...config,
-    region,
+    region: async () => told() ?? configured,
     ...(endpoint !== undefined && { endpoint, forcePathStyle: true }),
   });
   s3.middlewareStack.add(

@@ -7,15 +7,24 @@ import { RequestFailure, retryAfterMs } from "./retry.js";
 export class S3Failure extends RequestFailure {
   /** S3's error code, such as `NoSuchUpload`; for an answer without a body (to HEAD) a guess from its status. */
   readonly code: string;
+  /** Where the bucket lies, where the answer says that the request went to another region. */
+  readonly region: string | undefined;
 
-  constructor(code: string, message: string, status: number, retryAfter?: string) {
+  /** @param headers of the answer, by lower-case name. */
+  constructor(
+    code: string,
+    message: string,
+    status: number,
+    headers: Readonly<Record<string, string | undefined>> = {},
+  ) {
     super(code === "Unknown" ? "an answer without a reason" : `${code}: ${message.replace(/\.$/, "")}`, {
       status,
-      retryAfterMs: retryAfterMs(retryAfter),
+      retryAfterMs: retryAfterMs(headers["retry-after"]),
       ...(RETRYABLE_CODES.has(code) && { isRetryable: true }),
     });
     this.name = "S3Failure";
     this.code = code;
+    this.region = status === 301 || status === 400 ? headers["x-amz-bucket-region"] : undefined;
   }
 }
 
@@ -48,7 +57,7 @@ export function fromSdk(error: unknown): unknown {
   const status = $metadata?.httpStatusCode ?? $response?.statusCode;
   // The SDK says 503 of an error that came with status 200, as CompleteMultipartUpload may send it: its code tells what it is.
   if (status !== undefined && status >= 300)
-    return new S3Failure(error.name, error.message, status, $response?.headers?.["retry-after"]);
+    return new S3Failure(error.name, error.message, status, $response?.headers);
   if (error.name === "TimeoutError" || status !== undefined) return new RequestFailure(error.message);
   return error;
 }

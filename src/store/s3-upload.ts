@@ -22,6 +22,8 @@ const IN_FLIGHT = 8;
 const ROUNDS = 5;
 /** S3 may take minutes to put ten thousand parts together, and then says nothing but spaces. */
 const COMPLETE_STALL_MS = 600_000;
+/** How long the reply to a beginning is awaited, also after an abort. */
+const BEGIN_MS = 120_000;
 const ABANDON_MS = 5_000;
 const ABANDON_ATTEMPTS = 5;
 const ABANDON_PAUSE_MS = 100;
@@ -110,7 +112,8 @@ export class LargeUpload {
   #begin(): Promise<string> {
     const { token, signal } = this.#task;
     return this.#requests.run("begin upload", signal, async (attempt) => {
-      const reply = await this.#requests.call(attempt.signal, (s3, options) =>
+      // Not stopped with the attempt: the upload may have begun, and only the reply says what it is to be given up by.
+      const { UploadId } = await this.#requests.call(AbortSignal.timeout(BEGIN_MS), (s3, options) =>
         s3.createMultipartUpload(
           {
             ...this.#requests.object,
@@ -122,8 +125,9 @@ export class LargeUpload {
           options,
         ),
       );
-      if (reply.UploadId !== undefined) return reply.UploadId;
-      throw new RequestFailure("the server began an upload without a name");
+      if (UploadId === undefined) throw new RequestFailure("the server began an upload without a name");
+      if (attempt.signal.aborted) await this.#abandon(UploadId);
+      return UploadId;
     });
   }
 

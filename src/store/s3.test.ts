@@ -1,4 +1,6 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { crc32c } from "@node-rs/crc32";
@@ -65,7 +67,6 @@ describe("against a fake server", () => {
   });
 
   it("leaves no unfinished upload and no memory behind, whatever went wrong", async () => {
-    // What was aborted is given up behind its back.
     await vi.waitFor(() => expect(fake.uploads.size).toBe(0), { timeout: 30_000 });
     expect(uploadMemory.used).toBe(0);
     expect(new Set(proxy.happened.keys())).toEqual(new Set(["droppedAfter", "busy", "damaged", "stalled"]));
@@ -235,6 +236,18 @@ describe("S3 store", () => {
     expect(uploadMemory.used).toBe(0);
   });
 
+  it("gives an upload up that had begun when it was stopped, though nobody waits for it", async () => {
+    const fake = await startFake();
+    const stop = new AbortController();
+    fake.beforeNext(
+      ({ query }) => query.has("uploads"),
+      () => stop.abort(new Error("stop")),
+    );
+    await expect(open().create("x", await makeFile(3), { signal: stop.signal })).rejects.toThrow("stop");
+    const deletes = () => fake.requests.filter((request) => request.startsWith("DELETE")).length;
+    await vi.waitFor(() => expect([deletes(), fake.uploads.size]).toEqual([1, 0]), { timeout: 30_000 });
+  });
+
   it("makes do with a server that keeps no CRC32C: size and MD5 tell", async () => {
     const fake = await startFake({ keepsCrc: false });
     const proxy = await FaultyProxy.start(fake.url);
@@ -310,6 +323,27 @@ describe("S3 store", () => {
     expect(notes.map(({ request }) => request)).toEqual(["read s3://bucket/run/x", "read s3://bucket/run/x"]);
   });
 
+  it("leaves a read that has stalled, closes its connection, and reads again", async () => {
+    let gone = () => {};
+    const left = new Promise<void>((resolve) => {
+      gone = resolve;
+    });
+    let isFirst = true;
+    const server = createServer((request, response) => {
+      response.writeHead(200, { "content-length": 10, etag: '"e"' });
+      if (!isFirst) response.end("0123456789");
+      else request.socket.once("close", gone);
+      if (isFirst) response.write("01234");
+      isFirst = false;
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    clean.push(async () => void server.close());
+    const { port } = server.address() as AddressInfo;
+    Object.assign(process.env, (await startFake()).env, { AWS_ENDPOINT_URL: `http://127.0.0.1:${port}` });
+    expect(Buffer.from(await open({ stallMs: 1000 }).read("x")).toString()).toBe("0123456789");
+    await left;
+  });
+
   it("does not list what no run can have made", async () => {
     const fake = await startFake();
     const object = { bytes: Buffer.of(), etag: "0", metadata: {}, crc32c: undefined };
@@ -383,6 +417,17 @@ describe("S3 store", () => {
         expect(() => new S3Store(uri)).toThrow(expect.toSatisfy((e: unknown) => isSluiceError(e, "config")));
       },
     );
+  });
+
+  it("follows a bucket to its region, once, bodies and all", async () => {
+    const fake = await startFake({ region: "eu-north-1" });
+    const store = open();
+    const body = await makeFile(3);
+    expect(await store.create("y", Buffer.alloc(300_000))).toMatchObject({ size: 300_000 });
+    expect(await store.create("x", body)).toMatchObject({ crc32c: body.crc32c });
+    expect(await store.head("x")).toMatchObject({ size: body.size });
+    expect(fake.requests.filter((request) => request === "PUT run/y")).toHaveLength(2);
+    expect(fake.requests.filter((request) => request === "HEAD run/x")).toHaveLength(3);
   });
 
   it("finds its server by a profile too", async () => {

@@ -3,6 +3,7 @@
 // itself says whose it is.
 
 import { randomUUID } from "node:crypto";
+import type { Readable } from "node:stream";
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
@@ -109,17 +110,23 @@ export class S3Store implements Store {
           ),
         );
         const length = reply.ContentLength ?? 0;
-        // A server that ignores ranges would send the whole.
-        if (range && reply.ContentRange === undefined)
-          throw new RequestFailure("the server ignored the range", { isRetryable: false });
-        if (range && length < range.end - range.start) {
-          destroy(reply.Body);
-          throw missing(sizeIn(reply.ContentRange) ?? range.start + length);
+        const body = reply.Body as Readable;
+        const leave = () => void body.destroy();
+        attempt.signal.addEventListener("abort", leave, { once: true });
+        try {
+          // A server that ignores ranges would send the whole.
+          if (range && reply.ContentRange === undefined)
+            throw new RequestFailure("the server ignored the range", { isRetryable: false });
+          if (range && length < range.end - range.start)
+            throw missing(sizeIn(reply.ContentRange) ?? range.start + length);
+          return await collect(body, length, (bytes) => {
+            this.#retrier.statistics.bytesReceived += bytes;
+            attempt.isAlive();
+          });
+        } finally {
+          attempt.signal.removeEventListener("abort", leave);
+          if (!body.readableEnded) leave();
         }
-        return await collect(reply.Body as AsyncIterable<Uint8Array>, length, (bytes) => {
-          this.#retrier.statistics.bytesReceived += bytes;
-          attempt.isAlive();
-        });
       } catch (error) {
         if (isGone(error)) throw missing(undefined);
         // The answer names no size that the SDK would pass on.
@@ -380,8 +387,4 @@ async function collect(
   }
   if (done === length) return all;
   throw new RequestFailure(`the reply has ${done} bytes instead of ${length}`);
-}
-
-function destroy(body: unknown): void {
-  (body as { destroy?: () => void } | undefined)?.destroy?.();
 }
