@@ -7,6 +7,7 @@ import { parseHooks } from "../model/parse-hooks.js";
 import { exportRun } from "../read/export.js";
 import { openRunForReading } from "../read/open-run.js";
 import { schemeOf } from "../store/stores.js";
+import { interruptible } from "./interrupt.js";
 import { openStore } from "./open-store.js";
 import { parseChoice } from "./values.js";
 
@@ -36,14 +37,18 @@ export function registerExport(program: Command): void {
       const readable = await openRunForReading(openStore(run));
       const { taps } = readable.run.identity;
       const chosen = parseHooks(flags.hooks ?? "all", flags.layers ?? "all", taps.map(tapOf));
-      const files = await exportRun(readable, {
-        to: parseChoice("--to", flags.to ?? "safetensors", ["safetensors", "npy"], ["parquet", "arrow"]),
-        folder: localFolder(flags.output ?? `${run}/export`),
-        taps: chosen.map(({ name }) => name),
-        onFile: (file, isNew) => {
-          if (!flags.json) process.stdout.write(`${isNew ? "wrote" : "kept "} ${file}\n`);
-        },
-      });
+      const folder = localFolder(flags.output ?? `${run}/export`);
+      const exporting = (signal: AbortSignal) =>
+        exportRun(readable, {
+          signal,
+          to: parseChoice("--to", flags.to ?? "safetensors", ["safetensors", "npy"], ["parquet", "arrow"]),
+          folder,
+          taps: chosen.map(({ name }) => name),
+          onFile: (file, isNew) => {
+            if (!flags.json) process.stdout.write(`${isNew ? "wrote" : "kept "} ${file}\n`);
+          },
+        });
+      const files = await interruptible(exporting);
       if (flags.json) process.stdout.write(`${JSON.stringify({ files })}\n`);
     });
 }

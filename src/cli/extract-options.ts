@@ -179,7 +179,7 @@ function refuseLongDocumentFlags(
 }
 
 /** Where the run lives, and where its shards lie while they are under way: the variables mean other things where they ask for an upload. */
-function resolvePlaces(flags: Flags, env: Environment): Pick<ExtractOptions, "output" | "spool"> {
+export function resolvePlaces(flags: Flags, env: Environment): Pick<ExtractOptions, "output" | "spool"> {
   for (const name of ["output", "spool"]) if (flags[name] === "") throw emptyFlag(name);
   const spool = typeof flags.spool === "string" ? flags.spool : undefined;
   if (typeof flags.output === "string") return { output: flags.output, spool };
@@ -229,7 +229,8 @@ function resolveComputeDType(text: string): "float32" {
   return chosen === "auto" ? "float32" : chosen;
 }
 
-function resolveEngine(engine: string, device: string): string {
+/** The engine's own name. @throws SluiceError `usage` for one that there is not. */
+export function resolveEngine(engine: string, device: string): string {
   parseChoice("--device", device, ["auto", "cpu"], ["cuda", "tpu"]);
   const chosen = parseChoice("--engine", engine, ["auto", "onnx", "reference"], ["xla"]);
   return chosen === "auto" ? "onnx" : chosen;

@@ -14,7 +14,7 @@ import { completeRun } from "./complete-run.js";
 import { DerivedFiles } from "./derived-files.js";
 import type { UnitRunner } from "./engine-process.js";
 import { type Environment, realEnvironment } from "./environment.js";
-import { checkSpace, type Done, expectedOf } from "./expected-size.js";
+import { checkSpace, compareSpoolSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
 import { type DescribedState, Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
 import { Leases } from "./leases.js";
@@ -214,7 +214,7 @@ class Extraction {
     const first = spool.finishedUnits().flatMap(({ stream, index }) => log.findUnit(stream, index) ?? []);
     if (first.length > 0)
       this.#reporter.note(`${first.length} finished shards wait in ${folder}: storing them first`);
-    await this.#checkStart(store, opened, { committed: log.committed, units });
+    await this.#checkStart(store, spool, opened, { committed: log.committed, units });
     const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
     if (log.committed < units) runner.start().catch(() => {});
@@ -353,15 +353,18 @@ class Extraction {
     });
   }
 
-  async #checkStart(store: Store, { run, tables }: OpenedRun, done: Done): Promise<void> {
+  async #checkStart(store: Store, spool: Spool, { run, tables }: OpenedRun, done: Done): Promise<void> {
     const { workerId, steal } = this.#options;
     if (!steal && workerId >= tables.length)
       this.#reporter.warn(
         `the dataset has no stream ${workerId} (0 to ${tables.length - 1}): with --no-steal nothing is left to do`,
       );
     const expected = expectedOf(run);
-    if (expected && done.committed < done.units)
-      this.#reporter.note(await checkSpace(store, expected, done, this.#options.yes));
+    if (!expected || done.committed >= done.units) return;
+    const { yes } = this.#options;
+    this.#reporter.note(await checkSpace(store, expected, done, yes));
+    const free = isRemote(store) ? await this.#environment.disk.freeSpace?.(spool.folder) : null;
+    compareSpoolSpace(spool.folder, expected, free ?? null, yes);
   }
 
   #refuseForeign(log: CommitLog, store: Store): void {

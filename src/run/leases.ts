@@ -13,9 +13,12 @@ import {
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Store, Stored } from "../store/store.js";
 
-const leaseSchema = z.object({ worker: z.string(), process: processIdentitySchema.nullable() });
-const LEASE_NAME = /^leases\/(.+)\.(\d+)$/;
-const FAILED_NAME = /^leases\/(.+)\.failed\.(\d+)$/;
+/** What a lease object says of its holder. */
+export const leaseSchema = z.object({ worker: z.string(), process: processIdentitySchema.nullable() });
+/** `leases/<what>.<epoch>`. */
+export const LEASE_NAME = /^leases\/(.+)\.(\d+)$/;
+/** `leases/<unit>.failed.<n>`. */
+export const FAILED_NAME = /^leases\/(.+)\.failed\.(\d+)$/;
 const ENDED = new Set(["complete", "preempted", "failed"]);
 
 /** A lease this worker holds. */

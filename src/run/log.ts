@@ -13,7 +13,8 @@ import { type Commit, decodeCommit, encodeCommit } from "./commit.js";
 import type { RunFile } from "./identity.js";
 import { Summaries } from "./summaries.js";
 
-const COMMIT_NAME = /^tpu_(\d+)\/shard_(\d{4,})\.json$/;
+/** The name of a commit: stream, and shard (unit + 1). */
+export const COMMIT_NAME = /^tpu_(\d+)\/shard_(\d{4,})\.json$/;
 const READS_AT_ONCE = 64;
 /** Ranges into which the names of a whole run are cut, to be listed side by side; and units of one at least. */
 const RANGES = 64;

@@ -57,8 +57,8 @@ export async function hashFile(
   return { size, sha256: sha.digest("hex"), ...sums.finish() };
 }
 
-/** The CRC32C of each range and of the whole, every byte summed once. */
-class RangeSums {
+/** The CRC32C of each range and of the whole, every byte summed once. Ranges are ascending and do not overlap. */
+export class RangeSums {
   readonly #ranges: readonly FileRange[];
   readonly #sums: number[];
   #whole = 0;
@@ -71,7 +71,7 @@ class RangeSums {
     this.#sums = ranges.map(() => 0);
   }
 
-  add(piece: Buffer): void {
+  add(piece: Uint8Array): void {
     for (let done = 0; done < piece.length; ) {
       const range = this.#ranges[this.#range];
       const isInside = range !== undefined && this.#at >= range.offset;

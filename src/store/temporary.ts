@@ -34,29 +34,55 @@ export function temporaryOwner(name: string, maker: Maker = THIS_MACHINE): Proce
   return match && ownerOf(match, maker);
 }
 
+/** A file that a dead process left. */
+export interface AbandonedFile {
+  readonly path: string;
+  readonly size: number;
+}
+
 /**
- * Removes what dead processes left in a folder of temporary files.
- * @param isUseful files that somebody else may still want: they stay as long as those of other machines. @returns how many files.
+ * What dead processes left in a folder of temporary files.
+ * @param isUseful files that somebody else may still want: they count only when they are as old as those of other machines may get.
  */
-export async function cleanTemporaries(
+export async function* findAbandoned(
   folder: string,
   fs: FileSystem,
   isUseful: (name: string) => boolean = () => false,
   maker: Maker = THIS_MACHINE,
-): Promise<number> {
-  let removed = 0;
+): AsyncGenerator<AbandonedFile> {
   for (const name of await fs.list(folder)) {
     const match = NAME.exec(name);
-    if (!match) continue;
-    const owner = ownerOf(match, maker);
-    const lives = owner ? maker.processes.isAlive(owner) : undefined;
-    const isAbandoned =
-      lives === undefined || (!lives && isUseful(name)) ? await isOld(join(folder, name), fs, maker) : !lives;
-    if (!isAbandoned) continue;
-    await fs.unlink(join(folder, name)).catch(() => {}); // Another start was quicker.
+    const path = join(folder, name);
+    if (!match || !(await isAbandoned(path, ownerOf(match, maker), isUseful(name), fs, maker))) continue;
+    const facts = await fs.stat(path);
+    if (facts && !facts.isFolder) yield { path, size: facts.size };
+  }
+}
+
+/** Removes what dead processes left in a folder of temporary files, as {@link findAbandoned} has it. @returns how many files. */
+export async function cleanTemporaries(
+  folder: string,
+  fs: FileSystem,
+  isUseful?: (name: string) => boolean,
+  maker?: Maker,
+): Promise<number> {
+  let removed = 0;
+  for await (const { path } of findAbandoned(folder, fs, isUseful, maker)) {
+    await fs.unlink(path).catch(() => {}); // Another start was quicker.
     removed += 1;
   }
   return removed;
+}
+
+async function isAbandoned(
+  path: string,
+  owner: ProcessIdentity | null,
+  isUseful: boolean,
+  fs: FileSystem,
+  maker: Maker,
+): Promise<boolean> {
+  const lives = owner ? maker.processes.isAlive(owner) : undefined;
+  return lives === undefined || (!lives && isUseful) ? isOld(path, fs, maker) : !lives;
 }
 
 async function isOld(path: string, fs: FileSystem, { clock }: Maker): Promise<boolean> {

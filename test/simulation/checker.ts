@@ -25,6 +25,8 @@ const REPLACED = /^(workers\/[^/]+\.json|tpu_\d+\/metadata\.json|checkpoints\/[^
 
 /** Who may do what no worker may. */
 export const WORLD = "world";
+/** What the names of processes begin with that collect garbage. */
+export const GC = "gc";
 
 /** Whether a machine of any kind computes those bytes for that unit; null for a unit without data. */
 export type IsExpected = (unit: string, sha256: string | null) => boolean;
@@ -67,7 +69,7 @@ export class Checker {
     if (who === WORLD) return;
     if (kind === "create") this.#seeCreation(name, change.bytes);
     else if (kind === "replace") this.#seeReplacement(name, change.bytes);
-    else this.#seeRemoval(name);
+    else this.#seeRemoval(name, who);
   }
 
   #seeCreation(name: string, bytes: Uint8Array): void {
@@ -116,12 +118,15 @@ export class Checker {
       this.#counts.add("heartbeats while waiting");
   }
 
-  #seeRemoval(name: string): void {
+  #seeRemoval(name: string, who: string): void {
     if (name.startsWith("leases/")) return;
-    if (!DATA.test(name)) throw new InvariantBroken(`${name} was removed`);
+    const isGc = who.startsWith(GC);
+    if (isGc && name.startsWith("workers/")) return;
+    if (!isGc || !DATA.test(name)) throw new InvariantBroken(`${name} was removed`);
     for (const commit of this.commits.values())
       if (`tpu_${commit.stream}/${commit.data}` === name)
         throw new InvariantBroken(`${name} was removed, which a commit names`);
+    this.#counts.add("orphans collected");
   }
 
   /** The run is whole: every unit has its commit and data, every record is there once, and the index says so. */
