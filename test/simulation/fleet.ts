@@ -7,7 +7,7 @@ import { type ExtractReporter, extract } from "../../src/run/extract.js";
 import type { ExtractOptions } from "../../src/run/extract-options.js";
 import type { Store } from "../../src/store/store.js";
 import type { Bucket } from "./bucket.js";
-import { type Checker, GC, InvariantBroken } from "./checker.js";
+import { type Checker, InvariantBroken } from "./checker.js";
 import type { Counts } from "./counts.js";
 import type { SimulatedDataset } from "./datasets.js";
 import { MemoryDisk } from "./disk.js";
@@ -94,7 +94,7 @@ export class Fleet {
   /** Runs `gc`, on a computer of its own. */
   collectGarbage(): void {
     const { scheduler, seed, bucket, counts } = this.#parts;
-    const process = new SimulatedProcess(`${GC}.${this.#lives++}`, scheduler, seed, () => {
+    const process = new SimulatedProcess(`gc.${this.#lives++}`, scheduler, seed, () => {
       this.#living.delete(process);
     });
     this.#living.add(process);
