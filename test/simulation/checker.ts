@@ -116,12 +116,14 @@ export class Checker {
       this.#counts.add("heartbeats while waiting");
   }
 
+  /** Leases and heartbeats go at any time, and so may data that no commit names, whoever removes them; nothing else. */
   #seeRemoval(name: string): void {
-    if (name.startsWith("leases/")) return;
+    if (/^(leases|workers)\//.test(name)) return;
     if (!DATA.test(name)) throw new InvariantBroken(`${name} was removed`);
     for (const commit of this.commits.values())
       if (`tpu_${commit.stream}/${commit.data}` === name)
         throw new InvariantBroken(`${name} was removed, which a commit names`);
+    this.#counts.add("orphans collected");
   }
 
   /** The run is whole: every unit has its commit and data, every record is there once, and the index says so. */

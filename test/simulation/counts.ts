@@ -20,6 +20,7 @@ const INTERESTING = [
   "leases found to be their own",
   "leases taken by another",
   "left within the grace, leases released",
+  "orphans collected",
   "repairs",
   "retries",
   "takeovers",

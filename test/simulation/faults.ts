@@ -49,6 +49,7 @@ export const STORE_FAULTS = [
   "torn orphan",
   "data deleted",
   "bucket copied",
+  "gc",
 ] as const;
 export type StoreFault = (typeof STORE_FAULTS)[number];
 

@@ -2,6 +2,7 @@
 // what is left of them must complete the run.
 
 import { isSluiceError, messageOf } from "../../src/base/errors.js";
+import { collectGarbage } from "../../src/read/gc.js";
 import { type ExtractReporter, extract } from "../../src/run/extract.js";
 import type { ExtractOptions } from "../../src/run/extract-options.js";
 import type { Store } from "../../src/store/store.js";
@@ -9,6 +10,7 @@ import type { Bucket } from "./bucket.js";
 import { type Checker, InvariantBroken } from "./checker.js";
 import type { Counts } from "./counts.js";
 import type { SimulatedDataset } from "./datasets.js";
+import { MemoryDisk } from "./disk.js";
 import type { FaultPlan, WorkerFault } from "./faults.js";
 import { environmentOf, Host } from "./machine.js";
 import { SimulatedProcess } from "./process.js";
@@ -89,6 +91,33 @@ export class Fleet {
     });
   }
 
+  /** Runs `gc`, on a computer of its own. */
+  collectGarbage(): void {
+    const { scheduler, seed, bucket, counts } = this.#parts;
+    const process = new SimulatedProcess(`gc.${this.#lives++}`, scheduler, seed, () => {
+      this.#living.delete(process);
+    });
+    this.#living.add(process);
+    counts.add("fault: gc");
+    const store = new RemoteStore(bucket, process, new MemoryDisk(), () => this.#weather(), counts);
+    const look = { now: () => process.clock.date().getTime(), wait: (ms: number) => process.clock.sleep(ms) };
+    collectGarbage(store, { dryRun: false, look })
+      .then(
+        ({ removed }) => scheduler.note(process.name, `removed ${removed.length} objects`),
+        (error: unknown) => {
+          scheduler.note(process.name, `ends: ${messageOf(error)}`);
+          const isEarly = /there is no run|not been created yet|not complete|is not as its commit says/.test(
+            messageOf(error),
+          );
+          if (!isEarly && !this.#isExcused(error, false)) this.failure ??= asError(error);
+        },
+      )
+      .finally(() => {
+        process.end();
+        this.#living.delete(process);
+      });
+  }
+
   /** Starts a worker on the machine, and again when it ends before the run is complete. */
   run(machine: MachinePlan, life = 0): void {
     const { scheduler, counts, seed } = this.#parts;
@@ -113,7 +142,7 @@ export class Fleet {
     this.#planFaults(machine, process);
     this.#work(machine, process)
       .catch((error: unknown) => {
-        this.failure ??= error instanceof Error ? error : new Error(String(error));
+        this.failure ??= asError(error);
       })
       .finally(() => {
         process.end();
@@ -235,3 +264,7 @@ export class Fleet {
 }
 
 const SILENT: ExtractReporter = { note() {}, warn() {}, reading() {}, started() {} };
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

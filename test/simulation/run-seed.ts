@@ -82,6 +82,7 @@ class Simulation {
   readonly #stormMs: number;
   #fineAt = Number.POSITIVE_INFINITY;
   #completeAt: number | undefined;
+  #gcPlanned = 0;
 
   constructor(parts: SimulationParts) {
     const { chance, seed } = parts;
@@ -121,10 +122,15 @@ class Simulation {
   #isOver(): boolean {
     const { scheduler, checker } = this.#parts;
     if (this.#fleet.failure) throw this.#fleet.failure;
-    if (checker.isComplete) this.#completeAt ??= scheduler.now;
+    if (checker.isComplete && this.#completeAt === undefined) {
+      this.#completeAt = scheduler.now;
+      // While others are asleep, with units that they take for theirs.
+      for (const hours of [0.01, 3]) this.#planGc(hours * 60 * MINUTE);
+    }
     for (const process of this.#fleet.living)
       if (process.isStranded) throw new InvariantBroken(`${process.name} waits for what nothing will bring`);
-    return this.#fineAt <= scheduler.now && this.#fleet.living.size === 0 && checker.isComplete;
+    const isIdle = this.#fleet.living.size === 0 && this.#gcPlanned === 0;
+    return this.#fineAt <= scheduler.now && isIdle && checker.isComplete;
   }
 
   /** From here on the run must come to its end. */
@@ -177,12 +183,23 @@ class Simulation {
         bucket.remove(`tpu_${stream}/${data}`, undefined, WORLD);
       });
     }
+    for (let i = 0; i < 3; i++) this.#planGc(this.#stormMs);
     if (!meddle) return;
     const next = () => {
       meddle(bucket, checker);
       if (!checker.isComplete) scheduler.plan(1_000, next);
     };
     scheduler.plan(1_000, next);
+  }
+
+  #planGc(within: number): void {
+    const { scheduler } = this.#parts;
+    if (!this.#faults.store.has("gc")) return;
+    this.#gcPlanned += 1;
+    scheduler.plan(within * scheduler.chance.real(), () => {
+      this.#gcPlanned -= 1;
+      this.#fleet.collectGarbage();
+    });
   }
 
   /** In fine weather a run takes what its units take, and what the silence of the dead adds. */
