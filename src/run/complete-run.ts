@@ -33,12 +33,17 @@ export interface CompleteRunParts {
 export async function completeRun(parts: CompleteRunParts): Promise<void> {
   const { store, log, leases, derived, progress, indexBefore, pollMs, clock, signal } = parts;
   const hasCommitted = progress.shards > 0;
+  await derived.finishStream(signal);
   for (;;) {
     const index = (await store.head("index.json"))?.version ?? null;
     if (index !== null && index !== indexBefore) return; // Somebody has seen the whole run since.
     const lease = await leases.claim(COMPLETE);
     if (lease) {
       try {
+        // Those who have stored the last shards are about to write down what is in their streams.
+        if (log.isRemote && log.unitCounts.length > 1) await clock.sleep(pollMs, signal);
+        await log.refresh();
+        await derived.readDescribed(signal);
         await refuseMissing(log, signal);
         await derived.complete(progress.takeStreams(), hasCommitted, signal);
       } finally {
@@ -52,9 +57,8 @@ export async function completeRun(parts: CompleteRunParts): Promise<void> {
   }
 }
 
-/** The last look before a run is called complete. */
+/** The last look before a run is called complete; the log has just been listed. */
 async function refuseMissing(log: CommitLog, signal: AbortSignal): Promise<void> {
-  await log.refresh();
   const lost = await log.findLostCommits();
   if (lost.length > 0)
     throw new SluiceError("data", `the commits of ${lost.length} units went missing while this worker ran`, {

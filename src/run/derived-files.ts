@@ -4,12 +4,15 @@
 
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { type Clock, realClock } from "../base/clock.js";
 import { mapAhead } from "../base/read-ahead.js";
 import type { Store } from "../store/store.js";
 import {
   type CheckpointContext,
   checkpointName,
   describeCheckpoint,
+  readDescribed,
+  writeDescribed,
   writeIndex,
   writeStream,
 } from "./derived.js";
@@ -27,11 +30,14 @@ export interface DerivedFilesOptions {
   readonly modelPath: string;
   /** Where checkpoint_worker_N.json is copied too. */
   readonly checkpointDir: string | undefined;
+  readonly clock?: Clock;
 }
 
 /** Commits that the last write of a worker may still read on an object store: it has been told to stop. */
 const LAST_READS = 500;
 const LOOKS_AT_ONCE = 32;
+/** No file is written more often. */
+const WRITE_EVERY_MS = 5_000;
 
 /** Writes `metadata.json`, `checkpoints/` and `index.json`. */
 export class DerivedFiles {
@@ -42,6 +48,9 @@ export class DerivedFiles {
   readonly #versions = new Map<number, string | null>();
   /** Streams whose files somebody else has written meanwhile. */
   readonly #shared = new Set<number>();
+  #isFinished = false;
+  /** When the own stream's files were written. */
+  #wroteAt = Number.NEGATIVE_INFINITY;
   /** Commits read for the sake of other streams' files. */
   #read = 0;
   #writing: Promise<void> = Promise.resolve();
@@ -73,7 +82,9 @@ export class DerivedFiles {
    */
   async complete(streams: Iterable<number>, hasCommitted: boolean, signal?: AbortSignal): Promise<void> {
     const { store, run, log, workerId } = this.#o;
-    const due = new Set([...streams, workerId]);
+    // In a folder, whatever this worker has committed to; where each look costs requests, what does not say that it is complete.
+    const due = new Set(log.isRemote ? [workerId] : [...streams, workerId]);
+    if (this.#isFinished && !this.#shared.has(workerId)) due.delete(workerId);
     const others = [...run.identity.dataset.streams.keys()].filter((stream) => !due.has(stream));
     const isDescribed = async (stream: number) => ({ stream, is: await this.#isDescribed(stream) });
     for await (const { stream, is } of mapAhead(others, LOOKS_AT_ONCE, isDescribed, signal))
@@ -138,15 +149,42 @@ export class DerivedFiles {
     return true;
   }
 
+  /**
+   * Writes the own stream's files once it is complete, and what its commits say in short: whoever completes the run need not read
+   * them. Costs nothing before.
+   */
+  async finishStream(signal?: AbortSignal): Promise<void> {
+    const { store, run, log, workerId, clock = realClock } = this.#o;
+    const isSoon = clock.now() - this.#wroteAt < WRITE_EVERY_MS;
+    if (this.#isFinished || !log.isRemote || !log.isComplete(workerId) || isSoon) return;
+    this.#isFinished = true;
+    // Who made less than half of it leaves it to whom it is cheaper for.
+    if (2 * log.countUnread(workerId) > (log.unitCounts[workerId] ?? 0)) return;
+    await writeDescribed(store, run, workerId, await log.describeCommits(workerId, signal));
+    await this.#writing;
+    if (!this.#shared.has(workerId)) await this.#writeStream(workerId, "complete", signal);
+  }
+
+  /** Takes over what others have written down so; the log has just been listed. */
+  async readDescribed(signal?: AbortSignal): Promise<void> {
+    const { store, run, log } = this.#o;
+    const streams = [...log.unitCounts.keys()].filter(
+      (stream) => log.listedSize(`tpu_${stream}/commits.json`) !== undefined && log.countUnread(stream) > 1,
+    );
+    const read = (stream: number) => readDescribed(store, run, stream);
+    for await (const described of mapAhead(streams, LOOKS_AT_ONCE, read, signal)) log.trust(described);
+  }
+
   async #writeStream(
     stream: number,
     status: CheckpointContext["status"],
     signal?: AbortSignal,
   ): Promise<void> {
     const { store, run, log, datasetPath, modelPath } = this.#o;
-    const summaries = await log.summarise(signal, stream);
+    const summaries = await log.foldStatistics(stream, signal);
     const written = await writeStream(store, run, summaries, stream, { datasetPath, modelPath, status });
     this.#versions.set(stream, written.version);
+    if (stream === this.#o.workerId) this.#wroteAt = (this.#o.clock ?? realClock).now();
     this.#due.delete(stream);
   }
 

@@ -1,13 +1,20 @@
 // Files for people and scripts, all derived from the commits by one function, and the only files of a run that are ever
 // overwritten: per stream `metadata.json` and `checkpoints/checkpoint_worker_N.json`, and `index.json` at completion.
 
+import { z } from "zod";
 import { hashJson, type Json } from "../base/json.js";
 import { tapOf } from "../model/hooks.js";
 import { axisOf } from "../shard/index-tensors.js";
 import type { Store, Stored } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import type { RunFile } from "./identity.js";
-import type { CommitSummary, FoldedStatistics, Summaries } from "./summaries.js";
+import type { DescribedCommit } from "./log.js";
+import {
+  type CommitSummary,
+  commitSummarySchema,
+  type FoldedStatistics,
+  type Summaries,
+} from "./summaries.js";
 
 /** What a worker says of itself in its checkpoint file. */
 export interface CheckpointContext {
@@ -148,6 +155,37 @@ export async function writeStream(
     await replaceJson(store, `tpu_${stream}/metadata.json`, metadata);
   }
   return replaceJson(store, checkpointName(stream), describeCheckpoint(run, stream, commits, context));
+}
+
+const describedSchema = z.object({
+  run: z.string(),
+  commits: z.array(commitSummarySchema.extend({ version: z.string() })),
+});
+
+function describedName(stream: number): string {
+  return `tpu_${stream}/commits.json`;
+}
+
+/** Writes `tpu_N/commits.json`: the commits of a complete stream in short, so that the index of a large run takes one read a stream. */
+export async function writeDescribed(
+  store: Store,
+  run: RunFile,
+  stream: number,
+  commits: readonly DescribedCommit[],
+): Promise<void> {
+  const body = Buffer.from(`${JSON.stringify({ run: run.run, commits })}\n`);
+  await store.replace(describedName(stream), body);
+}
+
+/** What {@link writeDescribed} wrote; none where there is nothing of use. Only where versions are those of the commits there may it be believed. */
+export async function readDescribed(store: Store, run: RunFile, stream: number): Promise<DescribedCommit[]> {
+  try {
+    const bytes = await store.read(describedName(stream));
+    const described = describedSchema.parse(JSON.parse(Buffer.from(bytes).toString("utf8")));
+    return described.run === run.run ? described.commits.filter((commit) => commit.stream === stream) : [];
+  } catch {
+    return [];
+  }
 }
 
 /** Writes `index.json` of a complete run. */

@@ -30,6 +30,8 @@ import { openSpoolFolder } from "./spool-folder.js";
 import { runWorker } from "./worker.js";
 
 const DOWNLOAD_NOTE_MS = 5_000;
+/** Between looks, which cost no request, whether the own stream is complete. */
+const FINISH_EVERY_MS = 5_000;
 
 /** What a worker tells while it runs. */
 export interface ExtractReporter {
@@ -265,6 +267,7 @@ class Extraction {
       datasetPath: dataset,
       modelPath: model,
       checkpointDir,
+      clock: this.#clock,
     });
     const progress = this.#progress;
     // A derived file that cannot be written now is written later, or its cause shows where it matters.
@@ -275,6 +278,9 @@ class Extraction {
       void writeDerived();
       endWriting = this.#clock.every(pace.derivedMs, () => void writeDerived());
     };
+    const endFinishing = log.isRemote
+      ? this.#clock.every(FINISH_EVERY_MS, () => void derived.finishStream(stopping).catch(() => {}))
+      : () => {};
     const indexBefore = (await store.head("index.json"))?.version ?? null;
     const parts = {
       claims,
@@ -294,6 +300,7 @@ class Extraction {
       this.#reporter.started(progress, opened, () => log.committed);
       const outcome = await Promise.race([runWorker(parts), this.#dropAtDeadline(runner)]);
       endWriting();
+      endFinishing();
       if (outcome === "complete" && log.committed === units) {
         await completeRun({
           store,
@@ -320,6 +327,7 @@ class Extraction {
       };
     } finally {
       endWriting();
+      endFinishing();
       await runner.stop();
       await reader.close();
       await spool.removeAll();

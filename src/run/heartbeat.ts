@@ -39,6 +39,9 @@ export type HeartbeatState = z.infer<typeof heartbeatSchema>;
 /** What the worker says of itself; the rest is the heartbeat's own. */
 export type DescribedState = Omit<HeartbeatState, "beat" | "beat_seconds" | "at">;
 
+/** The last beat comes no sooner after another. */
+const LAST_BEAT_MS = 1_000;
+
 /** Writes a worker's heartbeat until stopped. */
 export class Heartbeat {
   readonly #store: Store;
@@ -48,6 +51,7 @@ export class Heartbeat {
   #beat = 0;
   #beatSeconds = 10;
   #end: (() => void) | undefined;
+  #wroteAt = Number.NEGATIVE_INFINITY;
   #writing: Promise<unknown> = Promise.resolve();
 
   constructor(store: Store, uuid: string, describe: () => DescribedState, clock: Clock = realClock) {
@@ -78,10 +82,14 @@ export class Heartbeat {
   async stop(): Promise<void> {
     this.#end?.();
     await this.#writing;
+    // Where beats are rare they cost something: a store takes one write a second of one name.
+    const wait = this.#beatSeconds >= 5 ? this.#wroteAt + LAST_BEAT_MS - this.#clock.now() : 0;
+    if (wait > 0) await this.#clock.sleep(wait);
     await this.#write();
   }
 
   async #write(): Promise<void> {
+    this.#wroteAt = this.#clock.now();
     const state: HeartbeatState = {
       ...this.#describe(),
       beat: this.#beat++,

@@ -32,8 +32,8 @@ export interface LeaseOptions {
   readonly process: ProcessIdentity | null;
   readonly leaseSeconds: number;
   /**
-   * Leases and heartbeats of others that are read between two looks, at most (default: all); and, after the first look, only those of
-   * leases that have been there for a lease time. Who has not been read yet is taken to be alive: a thousand workers that wait for
+   * Leases and heartbeats of others that are read between two looks, at most (default: all); and, after the first look, only
+   * where a lease has been there, or some worker silent, for a lease time. Who has not been read yet is taken to be alive: a thousand workers that wait for
    * the last units must not read each other's all at once.
    */
   readonly readsPerLook?: number;
@@ -63,6 +63,8 @@ export class Leases {
   /** Reads left until the next look. */
   #reads: number;
   #looks = 0;
+  /** Whether the last look found a worker that has been silent for a lease time, and has not said that it ended. */
+  #isAnyoneSilent = false;
   readonly #held = new Map<string, Lease>();
 
   constructor(store: Store, options: LeaseOptions) {
@@ -103,6 +105,9 @@ export class Leases {
     this.#failures = failures;
     this.#reads = this.#options.readsPerLook;
     this.#looks += 1;
+    this.#isAnyoneSilent = [...this.#beats].some(
+      ([worker, { since }]) => now - since >= this.#options.leaseSeconds * 1000 && !this.#ended.has(worker),
+    );
   }
 
   /**
@@ -163,7 +168,7 @@ export class Leases {
     const holder = this.#holders.get(what);
     if (!holder) return false;
     const isYoung = this.#options.clock.now() - holder.since < this.#options.leaseSeconds * 1000;
-    if (this.#isFrugal && this.#looks > 1 && isYoung) return false;
+    if (this.#isFrugal && this.#looks > 1 && isYoung && !this.#isAnyoneSilent) return false;
     const owner = await this.#readOwner(holder.stored);
     if (owner === undefined) return false;
     if (owner === null) return true;

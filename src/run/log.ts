@@ -11,7 +11,7 @@ import { listInParallel, PAGE } from "../store/list-parallel.js";
 import { isRemote, type Store, type Stored } from "../store/store.js";
 import { type Commit, decodeCommit, encodeCommit } from "./commit.js";
 import type { RunFile } from "./identity.js";
-import { Summaries } from "./summaries.js";
+import { type CommitSummary, Summaries } from "./summaries.js";
 
 /** The name of a commit: stream, and shard (unit + 1). */
 export const COMMIT_NAME = /^tpu_(\d+)\/shard_(\d{4,})\.json$/;
@@ -32,6 +32,9 @@ export function dataName(commit: Commit): string | null {
   return commit.data === null ? null : `tpu_${commit.stream}/${commit.data}`;
 }
 
+/** A commit in short, and the version of its object. */
+export type DescribedCommit = CommitSummary & { readonly version: string };
+
 /** The commits of one run. */
 export class CommitLog {
   readonly #store: Store;
@@ -41,6 +44,8 @@ export class CommitLog {
   readonly #seen: readonly Uint8Array[];
   /** 1 where the last listing had the unit's commit. */
   #listed: readonly Uint8Array[] = [];
+  /** Versions of the commits by the last listing, and of those that this worker has made. */
+  #versions: (string | undefined)[][] = [];
   readonly #foreign = new Set<string>();
   readonly #summaries: Summaries;
   #committed = 0;
@@ -110,19 +115,25 @@ export class CommitLog {
   async refresh(): Promise<void> {
     const sizes = new Map<string, number>();
     const listed = this.#seen.map((units) => new Uint8Array(units.length));
+    const versions: (string | undefined)[][] = this.#seen.map(() => []);
     await listInParallel(
       this.#store,
       "tpu_",
       () => this.#boundaries(),
-      ({ name, size }) => {
+      ({ name, size, version }) => {
         const match = COMMIT_NAME.exec(name);
+        const [stream, index] = [Number(match?.[1]), Number(match?.[2]) - 1];
         if (!match) sizes.set(name, size);
-        else if (!this.#note(Number(match[1]), Number(match[2]) - 1, name)) this.#foreign.add(name);
-        else listed[Number(match[1])]?.fill(1, Number(match[2]) - 1, Number(match[2]));
+        else if (!this.#note(stream, index, name)) this.#foreign.add(name);
+        else {
+          listed[stream]?.fill(1, index, index + 1);
+          (versions[stream] ?? [])[index] = version;
+        }
       },
     );
     this.#sizes = sizes;
     this.#listed = listed;
+    this.#versions = versions;
   }
 
   /**
@@ -159,9 +170,13 @@ export class CommitLog {
 
   async #lookAtStream(stream: number): Promise<void> {
     const boundaries = () => this.#boundaries(stream);
-    await listInParallel(this.#store, `tpu_${stream}/`, boundaries, ({ name }) => {
+    await listInParallel(this.#store, `tpu_${stream}/`, boundaries, ({ name, version }) => {
       const match = COMMIT_NAME.exec(name);
-      if (match) this.#note(stream, Number(match[2]) - 1, name);
+      const index = Number(match?.[2]) - 1;
+      if (!match || !this.#note(stream, index, name)) return;
+      const versions = this.#versions[stream] ?? [];
+      versions[index] = version;
+      this.#versions[stream] = versions;
     });
   }
 
@@ -227,14 +242,45 @@ export class CommitLog {
    * @param only one stream: a worker that joins a large run need not read all of it. @throws as {@link read}.
    */
   summarise(signal?: AbortSignal, only?: number): Promise<Summaries> {
-    const result = this.#reading.then(async () => {
+    return this.#inTurn(async () => {
       for await (const commit of this.#readEach(this.#unread(only), signal))
         if (commit) this.#summaries.add(commit);
-      for (const stream of only === undefined ? this.#seen.keys() : [only])
-        for await (const commit of this.#readEach(this.#summaries.toFold(stream), signal))
-          if (commit) this.#summaries.add(commit);
       return this.#summaries;
     });
+  }
+
+  /** {@link summarise} of one stream, with its statistics: they are folded in order, for which some commits are read again. */
+  async foldStatistics(stream: number, signal?: AbortSignal): Promise<Summaries> {
+    await this.summarise(signal, stream);
+    return this.#inTurn(async () => {
+      for await (const commit of this.#readEach(this.#summaries.toFold(stream), signal))
+        if (commit) this.#summaries.add(commit);
+      return this.#summaries;
+    });
+  }
+
+  /** Whether every unit of a stream has been seen to have a commit. */
+  isComplete(stream: number): boolean {
+    return this.#seen[stream]?.includes(0) === false;
+  }
+
+  /** The commits of a stream in short, each with the version of its object: what {@link trust} takes. */
+  async describeCommits(stream: number, signal?: AbortSignal): Promise<DescribedCommit[]> {
+    const summaries = (await this.summarise(signal, stream)).of(stream);
+    return summaries.flatMap((summary) => {
+      const version = this.#versions[stream]?.[summary.unit];
+      return version === undefined ? [] : [{ ...summary, version }];
+    });
+  }
+
+  /** Takes what somebody has written down of commits for that of the commits themselves, where they are the very objects that the last listing has. */
+  trust(described: readonly DescribedCommit[]): void {
+    for (const { version, ...summary } of described)
+      if (this.#versions[summary.stream]?.[summary.unit] === version) this.#summaries.addSummary(summary);
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#reading.then(action);
     this.#reading = result.catch(() => {});
     return result;
   }
@@ -346,6 +392,9 @@ export class CommitLog {
     this.#note(unit.stream, unit.index, name);
     if (created !== "exists") {
       this.#made += 1;
+      const versions = this.#versions[unit.stream] ?? [];
+      versions[unit.index] = created.version;
+      this.#versions[unit.stream] = versions;
       this.#summaries.add(commit);
       return "committed";
     }

@@ -1,32 +1,38 @@
 // What a worker remembers of commits: a few numbers each, so that a run of 100,000 shards fits into tens of MB. Statistics are
 // folded in the order of the shards as soon as all before them are there; those of later shards are read again in their turn.
 
+import { z } from "zod";
 import type { Unit } from "../plan/unit.js";
 import type { Commit, StatisticsEntry } from "./commit.js";
 import { mergeStatistics } from "./merge-statistics.js";
 
+const count = z.number().int().nonnegative();
+
 /** One commit in short. */
-export interface CommitSummary {
-  readonly stream: number;
-  readonly unit: number;
+export const commitSummarySchema = z.object({
+  stream: count,
+  unit: count,
   /** Records of the stream, [from, to). */
-  readonly from: number;
-  readonly to: number;
+  from: count,
+  to: count,
   /** As in the commit: relative to `tpu_N/`; null where the unit has no data. */
-  readonly data: string | null;
+  data: z.string().nullable(),
   /** Bytes. */
-  readonly size: number;
-  readonly sha256: string | null;
-  readonly samples: number;
-  readonly rows: number;
+  size: count,
+  sha256: z.string().nullable(),
+  samples: count,
+  rows: count,
   /** Tokens the model read. */
-  readonly tokens: number;
-  readonly skipped: number;
-  readonly leftOut: number;
+  tokens: count,
+  skipped: count,
+  leftOut: count,
   /** Where the first tensor begins, and bytes of sample_info: with the counts above, every tensor's offset follows. 0 without tensors. */
-  readonly dataStart: number;
-  readonly infoBytes: number;
-}
+  dataStart: count,
+  infoBytes: count,
+});
+
+/** See {@link commitSummarySchema}. */
+export type CommitSummary = Readonly<z.infer<typeof commitSummarySchema>>;
 
 /** The statistics of the first records of a stream. */
 export interface FoldedStatistics {
@@ -47,6 +53,12 @@ export class Summaries {
 
   add(commit: Commit): void {
     this.#streams[commit.stream]?.add(commit);
+  }
+
+  /** Adds what is known of a commit that was not read; its statistics are not folded. */
+  addSummary(summary: CommitSummary): void {
+    const stream = this.#streams[summary.stream];
+    if (stream) stream.units[summary.unit] ??= summary;
   }
 
   has(unit: Unit): boolean {

@@ -3,6 +3,7 @@
 
 import type { Clock } from "../../src/base/clock.js";
 import type { ProcessIdentity } from "../../src/base/process-identity.js";
+import { randomNumbers } from "../../src/base/random.js";
 import type { UnitReader, UnitSamples } from "../../src/data/samples.js";
 import { type Unit, unitName } from "../../src/plan/unit.js";
 import { Claims } from "../../src/run/claims.js";
@@ -160,13 +161,15 @@ export async function workInFleet(options: FleetWorkerOptions): Promise<number> 
     datasetPath: "",
     modelPath: "",
     checkpointDir: undefined,
+    clock,
   });
   const indexBefore = (await store.head("index.json"))?.version ?? null;
   const write = () => void derived.write("running", progress.takeStreams()).catch(() => {});
-  let endWriting = clock.after(pace.firstDerivedMs * ((workerId * 0.618) % 1), () => {
+  let endWriting = clock.after((pace.firstDerivedMs * randomNumbers(uuid)()) / 2 ** 32, () => {
     write();
     endWriting = clock.every(pace.derivedMs, write);
   });
+  const endFinishing = clock.every(5_000, () => void derived.finishStream().catch(() => {}));
   const shards = {
     spool: async (unit: Unit) => {
       options.onCompute?.(unit);
@@ -190,6 +193,7 @@ export async function workInFleet(options: FleetWorkerOptions): Promise<number> 
   const { pollMs } = pace;
   await runWorker({ claims, leases, reader, runner, shards, preemption, progress, pollMs, clock });
   endWriting();
+  endFinishing();
   await completeRun({
     store,
     log,
