@@ -51,8 +51,12 @@ async function serve() {
 async function startGateway(folder) {
   mkdirSync(join(folder, "buckets", "bucket"), { recursive: true });
   const keys = { ROOT_ACCESS_KEY: "bench", ROOT_SECRET_KEY: "bench-secret" };
-  const url = "http://127.0.0.1:17070";
-  const args = ["--port", "127.0.0.1:17070", "posix", join(folder, "buckets")];
+  const probe = createServer();
+  await new Promise((resolve) => probe.listen(0, "127.0.0.1", resolve));
+  const { port } = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  const url = `http://127.0.0.1:${port}`;
+  const args = ["--port", `127.0.0.1:${port}`, "posix", join(folder, "buckets")];
   const child = spawn(gateway, args, { env: { PATH: process.env.PATH, ...keys }, stdio: "ignore" });
   for (let tries = 0; tries < 100; tries++) {
     if (
@@ -83,8 +87,7 @@ async function measure() {
     Object.assign(process.env, env, server?.env);
     const { file, size, sum } = makeFile(folder, Number(gigabytes) * 1e9);
     const statistics = new StoreStatistics();
-    const bucket = kind === "gs" || server ? "bucket" : (process.env.SLUICE_BENCH_BUCKET ?? "sluice-test");
-    const store = openStore(`${kind}://${bucket}/bench`, { statistics });
+    const store = openStore(`${kind}://bucket/bench`, { statistics });
     const before = process.resourceUsage().maxRSS;
     const upload = [];
     const plain = [];

@@ -178,13 +178,8 @@ function refuseLongDocumentFlags(
     refuse(`--positions ${positions}`, "would mix the documents of a context: it needs --attend-across");
 }
 
-/** Where the run is to live. @throws SluiceError `usage` where nothing says so. */
-export function resolveOutput(flags: Flags, env: Environment): string {
-  return resolvePlaces(flags, env).output;
-}
-
 /** Where the run lives, and where its shards lie while they are under way: the variables mean other things where they ask for an upload. */
-function resolvePlaces(flags: Flags, env: Environment): Pick<ExtractOptions, "output" | "spool"> {
+export function resolvePlaces(flags: Flags, env: Environment): Pick<ExtractOptions, "output" | "spool"> {
   for (const name of ["output", "spool"]) if (flags[name] === "") throw emptyFlag(name);
   const spool = typeof flags.spool === "string" ? flags.spool : undefined;
   if (typeof flags.output === "string") return { output: flags.output, spool };

@@ -74,9 +74,7 @@ export class Claims {
     this.#options = options;
     this.#clock = options.clock ?? realClock;
     options.repair.then(
-      (units) => {
-        for (const unit of units) this.#repair.set(unitName(unit), unit);
-      },
+      (units) => this.repair(units),
       (error: unknown) => {
         this.#problem = { error };
       },
@@ -140,6 +138,11 @@ export class Claims {
   forget(unit: Unit, repaired: boolean): void {
     this.#mine.delete(unitName(unit));
     if (repaired) this.#repair.delete(unitName(unit));
+  }
+
+  /** Units whose data has gone missing since. */
+  repair(units: readonly Unit[]): void {
+    for (const unit of units) this.#repair.set(unitName(unit), unit);
   }
 
   /** Whether the unit has a commit already and is claimed to make its data again. */

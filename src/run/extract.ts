@@ -5,7 +5,7 @@ import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
-import type { UnitPlace } from "../plan/unit.js";
+import type { Unit, UnitPlace } from "../plan/unit.js";
 import type { FileHasher } from "../shard/hash.js";
 import { describeRetry } from "../store/retry.js";
 import { isRemote, type Store } from "../store/store.js";
@@ -14,7 +14,7 @@ import { completeRun } from "./complete-run.js";
 import { DerivedFiles } from "./derived-files.js";
 import type { UnitRunner } from "./engine-process.js";
 import { type Environment, realEnvironment } from "./environment.js";
-import { checkSpace, type Done, expectedOf } from "./expected-size.js";
+import { checkSpace, compareSpoolSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
 import { type DescribedState, Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
 import { Leases } from "./leases.js";
@@ -212,7 +212,7 @@ class Extraction {
     const first = spool.finishedUnits().flatMap(({ stream, index }) => log.findUnit(stream, index) ?? []);
     if (first.length > 0)
       this.#reporter.note(`${first.length} finished shards wait in ${folder}: storing them first`);
-    await this.#checkStart(store, opened, { committed: log.committed, units });
+    await this.#checkStart(store, spool, opened, { committed: log.committed, units });
     const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
     if (log.committed < units) runner.start().catch(() => {});
@@ -220,10 +220,7 @@ class Extraction {
       ? log.findMissingNames(plan.format.extension, stopping)
       : log.findMissingData(stopping);
     repair.then(
-      (missing) => {
-        if (missing.length > 0)
-          this.#reporter.warn(`the data of ${missing.length} committed shards is missing: making it again`);
-      },
+      (missing) => this.#warnOfMissing(missing),
       () => {}, // Raised by the next claim.
     );
     const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
@@ -298,11 +295,12 @@ class Extraction {
       if (pace.firstDerivedMs === 0) startWriting();
       else endWriting = this.#clock.after(pace.firstDerivedMs * shareOf(this.#worker.uuid), startWriting);
       this.#reporter.started(progress, opened, () => log.committed);
-      const outcome = await Promise.race([runWorker(parts), this.#dropAtDeadline(runner)]);
-      endWriting();
-      endFinishing();
-      if (outcome === "complete" && log.committed === units) {
-        await completeRun({
+      const deadline = this.#dropAtDeadline(runner);
+      const work = () => Promise.race([runWorker(parts), deadline]);
+      let outcome = await work();
+      let isWhole = false;
+      while (outcome === "complete" && log.committed === units && !isWhole) {
+        const missing = await completeRun({
           store,
           log,
           leases,
@@ -313,7 +311,14 @@ class Extraction {
           clock: this.#clock,
           signal: stopping,
         });
-      } else {
+        isWhole = missing.length === 0;
+        if (isWhole) break;
+        this.#warnOfMissing(missing);
+        claims.repair(missing);
+        outcome = await work();
+      }
+      endWriting();
+      if (!isWhole) {
         if (!log.isRemote) await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
         await derived.write(outcome, progress.takeStreams(), this.#preemption.now, true);
       }
@@ -335,6 +340,11 @@ class Extraction {
     }
   }
 
+  #warnOfMissing(units: readonly Unit[]): void {
+    if (units.length === 0) return;
+    this.#reporter.warn(`the data of ${units.length} committed shards is missing: making it again`);
+  }
+
   /** The grace is over, or a second signal came: the engine is killed, whatever it is doing. */
   #dropAtDeadline(runner: UnitRunner): Promise<"preempted"> {
     return new Promise((resolve) => {
@@ -346,15 +356,18 @@ class Extraction {
     });
   }
 
-  async #checkStart(store: Store, { run, tables }: OpenedRun, done: Done): Promise<void> {
+  async #checkStart(store: Store, spool: Spool, { run, tables }: OpenedRun, done: Done): Promise<void> {
     const { workerId, steal } = this.#options;
     if (!steal && workerId >= tables.length)
       this.#reporter.warn(
         `the dataset has no stream ${workerId} (0 to ${tables.length - 1}): with --no-steal nothing is left to do`,
       );
     const expected = expectedOf(run);
-    if (expected && done.committed < done.units)
-      this.#reporter.note(await checkSpace(store, expected, done, this.#options.yes));
+    if (!expected || done.committed >= done.units) return;
+    const { yes } = this.#options;
+    this.#reporter.note(await checkSpace(store, expected, done, yes));
+    const free = isRemote(store) ? await this.#environment.disk.freeSpace?.(spool.folder) : null;
+    compareSpoolSpace(spool.folder, expected, free ?? null, yes);
   }
 
   #refuseForeign(log: CommitLog, store: Store): void {

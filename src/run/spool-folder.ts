@@ -18,12 +18,16 @@ export async function openSpoolFolder(
 ): Promise<string> {
   const chosen = named ?? store.spool;
   if (chosen !== undefined) return chosen;
-  // One name for all runs of a user: what a worker that died has left is found by the next.
-  const folder = join(tmpdir(), `sluice-spool-${userInfo().uid}`);
+  const folder = defaultSpoolFolder();
   try {
     await disk.makePrivateFolder?.(folder);
   } catch (cause) {
     throw explainDiskError(cause, { disk: folder, path: folder, flag: "--spool" });
   }
   return folder;
+}
+
+/** One folder for all runs of a user: what a worker that died has left is found by the next. */
+export function defaultSpoolFolder(): string {
+  return join(tmpdir(), `sluice-spool-${userInfo().uid}`);
 }

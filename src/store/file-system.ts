@@ -1,7 +1,18 @@
 // The few calls that the file store and the spool make, as a seam: tests count them, fail each of them once, and replay a
 // journal of them up to any point, as a power cut would leave the disk.
 
-import { type FileHandle, link, lstat, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
+import {
+  type FileHandle,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  stat,
+  statfs,
+  unlink,
+} from "node:fs/promises";
 import { dirname } from "node:path";
 import { SluiceError, systemCode } from "../base/errors.js";
 
@@ -40,6 +51,8 @@ export interface FileSystem {
    * one user. @throws SluiceError `config` where something of somebody else's, or open to others, is in its place.
    */
   makePrivateFolder?(path: string): Promise<void>;
+  /** Bytes that this user may still write to the disk of a path, which need not exist yet; null where that is not known. */
+  freeSpace?(path: string): Promise<number | null>;
   /** Makes the folder's entries durable. */
   syncFolder(path: string): Promise<void>;
   /** Names in a folder, with a slash after those of folders; empty where there is none. */
@@ -90,6 +103,16 @@ export const nodeFileSystem: FileSystem = {
       expected: "mode 700",
       fix: "Remove it, or name another folder with --spool.",
     });
+  },
+  async freeSpace(path) {
+    for (let folder = path; ; folder = dirname(folder)) {
+      try {
+        const { bavail, bsize } = await statfs(folder);
+        return bavail * bsize;
+      } catch (error) {
+        if (!isMissing(error) || folder === dirname(folder)) return null;
+      }
+    }
   },
   async syncFolder(path) {
     const folder = await open(path, "r");

@@ -15,7 +15,7 @@ import { fromS3Crc, toS3Crc } from "./s3-checksum.js";
 import { bodyOf, S3Connection } from "./s3-client.js";
 import { explainS3, isGone, isNotImplemented, isPreconditionFailed, S3Failure } from "./s3-errors.js";
 import { partBytesFor } from "./s3-part-size.js";
-import { checkStored, isMd5Of, MultipartUpload, type Requests, TOKEN } from "./s3-upload.js";
+import { checkStored, isMd5Of, LargeUpload, type Requests, TOKEN } from "./s3-upload.js";
 import {
   type Body,
   isInRange,
@@ -62,7 +62,7 @@ export class S3Store implements Store {
     if (body instanceof Uint8Array) return this.#put(name, body, { token, ...options });
     const partBytes = this.#partBytes ?? partBytesFor(body.size);
     if (body.size > partBytes) {
-      const upload = new MultipartUpload(this.#requests(name), { name, body, token, partBytes, ...options });
+      const upload = new LargeUpload(this.#requests(name), { name, body, token, partBytes, ...options });
       return upload.run();
     }
     const range = { end: body.size, partBytes };
@@ -130,9 +130,11 @@ export class S3Store implements Store {
   }
 
   async *list(prefix: string, range: NameRange = {}): AsyncGenerator<Stored> {
+    const { from, to } = range;
+    // S3 begins after a name, and the name itself may be there.
+    const first = from?.startsWith(prefix) && isName(from) ? await this.head(from) : null;
+    if (first && isInRange(first.name, range)) yield first;
     let after: string | undefined;
-    // S3 starts after a name, and has no end: what is too early or too late is left out here.
-    const start = range.from === undefined ? undefined : this.#prefix + range.from.slice(0, -1);
     do {
       const page = await this.#run("list", prefix, undefined, ({ signal }) =>
         this.#connection.call(signal, (s3, options) =>
@@ -142,7 +144,7 @@ export class S3Store implements Store {
               Prefix: this.#prefix + prefix,
               EncodingType: "url",
               ...(after !== undefined && { ContinuationToken: after }),
-              ...(start !== undefined && after === undefined && { StartAfter: start }),
+              ...(from !== undefined && after === undefined && { StartAfter: this.#prefix + from }),
             },
             options,
           ),
@@ -150,9 +152,8 @@ export class S3Store implements Store {
       );
       for (const { Key, Size = 0, ETag = "" } of page.Contents ?? []) {
         const name = this.#nameOf(Key, page.EncodingType);
-        if (name === undefined) continue;
-        if (range.to !== undefined && compareNames(name, range.to) >= 0) return;
-        if (isInRange(name, range)) yield { name, size: Size, version: versionOf(ETag) };
+        if (name !== undefined && to !== undefined && compareNames(name, to) >= 0) return;
+        if (name !== undefined) yield { name, size: Size, version: versionOf(ETag) };
       }
       after = page.IsTruncated ? page.NextContinuationToken : undefined;
       if (page.IsTruncated && after === undefined)

@@ -33,7 +33,7 @@ export interface AbandonedFile {
 
 /**
  * What dead processes left in a folder of temporary files.
- * @param isUseful files that somebody else may still want: they stay as long as those of other machines.
+ * @param isUseful files that somebody else may still want: they count only when they are as old as those of other machines may get.
  */
 export async function* findAbandoned(
   folder: string,
@@ -43,13 +43,13 @@ export async function* findAbandoned(
   for (const name of await fs.list(folder)) {
     const match = NAME.exec(name);
     const path = join(folder, name);
-    if (!match || !(await isAbandoned(path, ownerOf(match), fs, isUseful(name)))) continue;
+    if (!match || !(await isAbandoned(path, ownerOf(match), isUseful(name), fs))) continue;
     const facts = await fs.stat(path);
     if (facts && !facts.isFolder) yield { path, size: facts.size };
   }
 }
 
-/** Removes what {@link findAbandoned} finds. @returns how many files. */
+/** Removes what dead processes left in a folder of temporary files, as {@link findAbandoned} has it. @returns how many files. */
 export async function cleanTemporaries(
   folder: string,
   fs: FileSystem,
@@ -66,12 +66,14 @@ export async function cleanTemporaries(
 async function isAbandoned(
   path: string,
   owner: ProcessIdentity | null,
-  fs: FileSystem,
   isUseful: boolean,
+  fs: FileSystem,
 ): Promise<boolean> {
-  const alive = owner ? isAlive(owner) : undefined;
-  if (alive === true) return false;
-  if (alive === false && !isUseful) return true;
+  const lives = owner ? isAlive(owner) : undefined;
+  return lives === undefined || (!lives && isUseful) ? isOld(path, fs) : !lives;
+}
+
+async function isOld(path: string, fs: FileSystem): Promise<boolean> {
   const facts = await fs.stat(path);
   return facts !== null && Date.now() - Number(facts.modifiedNs / 1_000_000n) > FOREIGN_MS;
 }
