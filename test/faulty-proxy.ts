@@ -69,6 +69,8 @@ export interface ProxyOptions {
   readonly slowMs?: number;
   /** Which requests may fail. Default all. */
   readonly concerns?: (request: SeenRequest) => boolean;
+  /** Told of every request. */
+  readonly onRequest?: (request: SeenRequest) => void;
 }
 
 /** A proxy that runs, on a port of its own of 127.0.0.1. */
@@ -139,11 +141,13 @@ export class FaultyProxy {
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.requests += 1;
-    const fault = this.#choose({
+    const seen = {
       method: request.method ?? "GET",
       path: request.url ?? "/",
       bodyBytes: Number(request.headers["content-length"] ?? 0),
-    });
+    };
+    this.#options.onRequest?.(seen);
+    const fault = this.#choose(seen);
     if (fault !== undefined) this.happened.set(fault, (this.happened.get(fault) ?? 0) + 1);
     const { stallMs = 5000, slowMs = 500 } = this.#options;
     switch (fault) {

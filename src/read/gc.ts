@@ -141,7 +141,7 @@ async function findOrphans(
   for await (const stored of store.list("tpu_")) {
     signal?.throwIfAborted();
     if (missing.get(stored.name) === stored.size) missing.delete(stored.name);
-    if (named.has(stored.name) || stored.name.endsWith("/metadata.json")) continue;
+    if (named.has(stored.name) || /\/(metadata|commits)\.json$/.test(stored.name)) continue;
     if (COMMIT_NAME.test(stored.name)) {
       if (!unitOfName(readable, COMMIT_NAME, stored.name)) keep(stored, "a commit of no unit of this run");
       continue;

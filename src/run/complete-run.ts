@@ -46,8 +46,8 @@ export async function completeRun(parts: CompleteRunParts): Promise<readonly Uni
         // Those who have stored the last shards are about to write down what is in their streams.
         if (log.isRemote && log.unitCounts.length > 1) await clock.sleep(pollMs, signal);
         await log.refresh();
-        await derived.readDescribed(signal);
         await refuseLostCommits(log);
+        await derived.readDescribed(signal);
         const missing = await log.findMissingData(signal);
         if (missing.length === 0) await derived.complete(progress.takeStreams(), hasCommitted, signal);
         return missing;

@@ -70,7 +70,9 @@ export class CountingStore extends MemoryStore {
       this.#sorted,
       range?.from && compareNames(range.from, prefix) > 0 ? range.from : prefix,
     );
-    for (const name of this.#sorted.slice(start)) {
+    const names = this.#sorted;
+    for (let i = start; i < names.length; i++) {
+      const name = names[i] ?? "";
       if (!name.startsWith(prefix) || !isInRange(name, range)) break;
       const stored = await super.head(name);
       if (!stored) continue;

@@ -11,7 +11,7 @@ import { VERSITYGW } from "./versitygw.js";
 const seed = Number(process.env.SLUICE_SEED ?? Date.now() % 1_000_000);
 const SMALL = {
   seed,
-  records: 1200,
+  records: 800,
   streams: 4,
   recordsPerShard: 8,
   leaseSeconds: 20,
@@ -48,13 +48,13 @@ describe("1, then 8, then 3 workers give the bytes of one", () => {
 
 describe("8 workers that are killed, stopped and asked to end at random, a store that fails", () => {
   it.skipIf(FAKE_GCS_SERVER === undefined)("fake-gcs-server", async () => {
-    const report = await run("gcs", { seconds: 25, everySeconds: 1.5, isFaulty: true });
+    const report = await run("gcs", { seconds: 15, everySeconds: 1, isFaulty: true });
     expect(Object.values(report.signals).reduce((sum, n) => sum + n, 0)).toBeGreaterThanOrEqual(5);
     expect(Object.keys(report.faults).length).toBeGreaterThanOrEqual(4);
   });
 
   it.skipIf(VERSITYGW === undefined)("versitygw", async () => {
-    const report = await run("s3", { seconds: 25, everySeconds: 1.5, isFaulty: true });
+    const report = await run("s3", { seconds: 15, everySeconds: 1, isFaulty: true });
     expect(Object.values(report.signals).reduce((sum, n) => sum + n, 0)).toBeGreaterThanOrEqual(5);
     expect(Object.keys(report.faults).length).toBeGreaterThanOrEqual(4);
   });
