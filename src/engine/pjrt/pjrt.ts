@@ -62,7 +62,7 @@ export interface Client {
    *
    * `copy` (small inputs): `bytes` are free when the call returns.
    * `share` (weights): `bytes` must not change until the buffer is released, and are kept alive as long; a CPU plug-in then reads
-   * them in place where they begin at a multiple of 64 (see `alignedBytes`, `mapFile`), and copies them elsewhere.
+   * them in place where they begin at a multiple of 64 (see host-memory.ts), and copies them elsewhere.
    * @throws SluiceError `bug` where `bytes` has another size than `spec`.
    */
   upload(bytes: Uint8Array, spec: TensorSpec, device: Device, how: "copy" | "share"): DeviceBuffer;
@@ -99,7 +99,10 @@ export interface Program {
   readonly outputs: readonly TensorSpec[];
   /** Devices that share the work of one execution (num_partitions); default 1. The text carries the shardings. */
   readonly partitions?: number;
-  /** Where it runs: one device a partition; default: the first ones of the client. */
+  /**
+   * Where it runs, a multiple of `partitions`: each group of so many devices computes by itself (a replica), all in one call of
+   * `execute`. Default: one group, the first devices of the client.
+   */
   readonly devices?: readonly Device[];
   /** How shardings are written in a text for several partitions: Shardy's `sdy.` (default), or `mhlo.sharding` (GSPMD). */
   readonly shardings?: "shardy" | "gspmd";
@@ -108,7 +111,7 @@ export interface Program {
 /** A compiled program on its devices. */
 export interface Executable {
   readonly program: Program;
-  /** Where it runs, in the order of `execute`'s lists. */
+  /** Where it runs, in the order of `execute`'s lists: as `program.devices` has them. */
   readonly devices: readonly Device[];
   /** Bytes on each device: `temporary` while it runs, beside arguments and outputs; null where the plug-in does not know. */
   readonly memory: ExecutableMemory | null;
