@@ -8,6 +8,9 @@ import { Events } from "./events.js";
 import { type Attributes, decodeNamedValues, encodeNamedValues, type NamedValue } from "./named-values.js";
 import type { Client, ClientOptions, Plugin } from "./pjrt.js";
 
+/** absl's log: errors come as PjrtErrors too; what is fatal is still said. */
+const LOG_LEVEL_FATAL = "3";
+
 /** One plug-in per file: it is initialised once, and stays. */
 const opened = new Map<string, PjrtPlugin>();
 
@@ -21,6 +24,7 @@ export async function openPlugin(file: string): Promise<Plugin> {
   });
   const known = opened.get(path);
   if (known) return known;
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= LOG_LEVEL_FATAL;
   try {
     const plugin = new PjrtPlugin(new PjrtApi(path));
     opened.set(path, plugin);
