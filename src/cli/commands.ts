@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { registerExport } from "./export.js";
 import { registerExtract } from "./extract.js";
 import { registerInspect } from "./inspect.js";
+import { registerPlugins } from "./plugins.js";
 import { registerQuickstart } from "./quickstart.js";
 import { registerStatus } from "./status.js";
 import { registerStreams } from "./streams.js";
@@ -21,6 +22,7 @@ export function registerCommands(program: Command): void {
   registerVerify(program);
   registerInspect(program);
   registerExport(program);
+  registerPlugins(program);
 }
 
 /** Whether a word is a command that comes later. */
