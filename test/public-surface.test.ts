@@ -28,6 +28,8 @@ it("has these commands, each with an example in its help", () => {
     "inspect",
     "export",
     "plugins",
+    "doctor",
+    "gc",
   ]);
   for (const command of commands) {
     let help = "";

@@ -1,8 +1,10 @@
 // The registry of commands: one line each.
 
 import type { Command } from "commander";
+import { registerDoctor } from "./doctor.js";
 import { registerExport } from "./export.js";
 import { registerExtract } from "./extract.js";
+import { registerGc } from "./gc.js";
 import { registerInspect } from "./inspect.js";
 import { registerPlugins } from "./plugins.js";
 import { registerQuickstart } from "./quickstart.js";
@@ -11,7 +13,7 @@ import { registerStreams } from "./streams.js";
 import { registerVerify } from "./verify.js";
 
 /** Commands of the contract that this version does not have. */
-const LATER = ["dashboard", "estimate", "fleet", "doctor", "gc"];
+const LATER = ["dashboard", "estimate", "fleet"];
 
 /** Adds every command to the program. */
 export function registerCommands(program: Command): void {
@@ -23,6 +25,8 @@ export function registerCommands(program: Command): void {
   registerInspect(program);
   registerExport(program);
   registerPlugins(program);
+  registerDoctor(program);
+  registerGc(program);
 }
 
 /** Whether a word is a command that comes later. */

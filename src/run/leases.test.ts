@@ -1,6 +1,7 @@
 // Who may work on what, as two workers see it, each by its own clock.
 
 import { beforeEach, expect, it } from "vitest";
+import { realClock } from "../base/clock.js";
 import { ownProcess } from "../base/process-identity.js";
 import { Faults, FaultyStore } from "../store/faulty.js";
 import { MemoryStore } from "../store/memory.js";
@@ -19,7 +20,7 @@ beforeEach(() => {
 
 /** A worker of which nothing is known but its heartbeat, unless a process is given. */
 function leasesOf(worker: string, process: ReturnType<typeof ownProcess> = null, through: Store = store) {
-  return new Leases(through, { worker, process, leaseSeconds: 60, now: () => now });
+  return new Leases(through, { worker, process, leaseSeconds: 60, clock: { ...realClock, now: () => now } });
 }
 
 async function beat(worker: string, count: number, status = "running"): Promise<void> {
@@ -102,5 +103,28 @@ it("counts the failures of all workers, and forgets them when asked to", async (
   expect(await a.lastFailure(UNIT)).toBe("two");
   await a.clearFailures();
   expect(a.failures(UNIT)).toBe(0);
+  expect(await names()).toEqual([]);
+});
+
+it("has given up everything when it says so, also what somebody else was giving up", async () => {
+  let remove = () => {};
+  const slow = new Promise<void>((resolve) => {
+    remove = resolve;
+  });
+  const a = leasesOf("a", null, {
+    uri: store.uri,
+    create: (name, body) => store.create(name, body),
+    replace: (name, body) => store.replace(name, body),
+    head: (name) => store.head(name),
+    read: (name) => store.read(name),
+    list: (prefix) => store.list(prefix),
+    remove: (name, version) => slow.then(() => store.remove(name, version)),
+  });
+  const lease = await a.claim(WHAT);
+  if (!lease) throw new Error("no lease");
+  void a.release(lease);
+  const all = a.releaseAll();
+  remove();
+  await all;
   expect(await names()).toEqual([]);
 });

@@ -4,7 +4,7 @@
 
 import { SluiceError } from "../base/errors.js";
 import type { FileSystem, WritableFile } from "./file-system.js";
-import type { Body, Store, Stored } from "./store.js";
+import type { Body, NameRange, Store, Stored } from "./store.js";
 
 /** How the chosen call fails. */
 export type FaultKind =
@@ -111,10 +111,10 @@ export class FaultyStore implements Store {
     return this.#run(`read ${name}`, () => this.#store.read(name, range));
   }
 
-  async *list(prefix: string): AsyncGenerator<Stored> {
+  async *list(prefix: string, range?: NameRange): AsyncGenerator<Stored> {
     yield* await this.#run(`list ${prefix}`, async () => {
       const found: Stored[] = [];
-      for await (const stored of this.#store.list(prefix)) found.push(stored);
+      for await (const stored of this.#store.list(prefix, range)) found.push(stored);
       return found;
     });
   }
@@ -159,7 +159,7 @@ export function faultyFileSystem(fs: FileSystem, faults: Faults): FileSystem {
         return file;
       };
       try {
-        return wrap(path, await run("open", path, open, mode === "create" ? nothing : undefined));
+        return wrap(path, await run("open", path, open, mode === "update" ? undefined : nothing));
       } catch (error) {
         await file?.close();
         throw error;
@@ -169,7 +169,7 @@ export function faultyFileSystem(fs: FileSystem, faults: Faults): FileSystem {
     link: (from, to) => run("link", to, () => fs.link(from, to), nothing),
     rename: (from, to) => run("rename", to, () => fs.rename(from, to)),
     unlink: (path) => run("unlink", path, () => fs.unlink(path)),
-    makeFolder: (path) => run("makeFolder", path, () => fs.makeFolder(path), nothing),
+    makeFolder: (path, mode) => run("makeFolder", path, () => fs.makeFolder(path, mode), nothing),
     syncFolder: (path) => run("syncFolder", path, () => fs.syncFolder(path)),
     list: (path) => run("list", path, () => fs.list(path)),
     stat: (path) => run("stat", path, () => fs.stat(path)),

@@ -1,0 +1,67 @@
+// The end of a run: one of its workers looks once more whether everything is there, and writes the index, which takes reading
+// every commit; the others wait for that. A worker that ends with 0 leaves a run with an index.
+
+import type { Clock } from "../base/clock.js";
+import { SluiceError } from "../base/errors.js";
+import type { Unit } from "../plan/unit.js";
+import type { Store } from "../store/store.js";
+import type { DerivedFiles } from "./derived-files.js";
+import type { Leases } from "./leases.js";
+import type { CommitLog } from "./log.js";
+import type { Progress } from "./progress.js";
+
+/** The lease of the worker that completes the run. */
+const COMPLETE = "complete";
+
+/** What is needed to complete a run. */
+export interface CompleteRunParts {
+  readonly store: Store;
+  readonly log: CommitLog;
+  readonly leases: Leases;
+  readonly derived: DerivedFiles;
+  readonly progress: Progress;
+  /** The version of index.json when this worker started; null where there was none. */
+  readonly indexBefore: string | null;
+  readonly pollMs: number;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Completes a run whose every unit has a commit, or waits until somebody has.
+ * @returns the units whose data are missing: they are to be made again first. (Data in `alt/` that are missing show here at the
+ *   latest, where another object has the unit's usual name.)
+ * @throws SluiceError `data` where commits went missing while this worker ran.
+ */
+export async function completeRun(parts: CompleteRunParts): Promise<readonly Unit[]> {
+  const { store, log, leases, derived, progress, indexBefore, pollMs, clock, signal } = parts;
+  const hasCommitted = progress.shards > 0;
+  for (;;) {
+    const index = (await store.head("index.json"))?.version ?? null;
+    if (index !== null && index !== indexBefore) return []; // Somebody has seen the whole run since.
+    const lease = await leases.claim(COMPLETE);
+    if (lease) {
+      try {
+        await refuseLostCommits(log);
+        const missing = await log.findMissingData(signal);
+        if (missing.length === 0) await derived.complete(progress.takeStreams(), hasCommitted, signal);
+        return missing;
+      } finally {
+        await leases.release(lease);
+      }
+    }
+    if (index !== null && !hasCommitted) return [];
+    await clock.sleep(pollMs, signal);
+    await leases.refresh();
+  }
+}
+
+/** The last look before a run is called complete. */
+async function refuseLostCommits(log: CommitLog): Promise<void> {
+  await log.refresh();
+  const lost = await log.findLostCommits();
+  if (lost.length === 0) return;
+  throw new SluiceError("data", `the commits of ${lost.length} units went missing while this worker ran`, {
+    fix: "Run extract again.",
+  });
+}
