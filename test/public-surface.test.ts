@@ -27,6 +27,7 @@ it("has these commands, each with an example in its help", () => {
     "verify",
     "inspect",
     "export",
+    "plugins",
     "doctor",
     "gc",
   ]);

@@ -6,6 +6,7 @@ import { registerExport } from "./export.js";
 import { registerExtract } from "./extract.js";
 import { registerGc } from "./gc.js";
 import { registerInspect } from "./inspect.js";
+import { registerPlugins } from "./plugins.js";
 import { registerQuickstart } from "./quickstart.js";
 import { registerStatus } from "./status.js";
 import { registerStreams } from "./streams.js";
@@ -23,6 +24,7 @@ export function registerCommands(program: Command): void {
   registerVerify(program);
   registerInspect(program);
   registerExport(program);
+  registerPlugins(program);
   registerDoctor(program);
   registerGc(program);
 }
