@@ -21,7 +21,8 @@ type Json = Readonly<Record<string, unknown>>;
 
 const COMMIT = /^(tpu_(\d+)\/shard_\d+)\.json$/;
 const DATA = /^tpu_\d+\/(alt\/)?shard_\d+(-[0-9a-f]{8})?\.safetensors$/;
-const REPLACED = /^(workers\/[^/]+\.json|tpu_\d+\/(metadata|commits)\.json|checkpoints\/[^/]+\.json|index\.json)$/;
+const REPLACED =
+  /^(workers\/[^/]+\.json|tpu_\d+\/(metadata|commits)\.json|checkpoints\/[^/]+\.json|index\.json)$/;
 
 /** Who may do what no worker may. */
 export const WORLD = "world";
