@@ -43,8 +43,8 @@ export async function completeRun(parts: CompleteRunParts): Promise<readonly Uni
     const lease = await leases.claim(COMPLETE);
     if (lease) {
       try {
-        // Those who have stored the last shards are about to write down what is in their streams.
-        if (log.isRemote && log.unitCounts.length > 1) await clock.sleep(pollMs, signal);
+        // Others who have stored the last shards are about to write down what is in their streams.
+        if (log.isRemote && log.made < log.unitTotal) await clock.sleep(pollMs, signal);
         await log.refresh();
         await refuseLostCommits(log);
         await derived.readDescribed(signal);
