@@ -1,6 +1,7 @@
 // Files for people and scripts, all derived from the commits by one function, and the only files of a run that are ever
 // overwritten: per stream `metadata.json` and `checkpoints/checkpoint_worker_N.json`, and `index.json` at completion.
 
+import { z } from "zod";
 import { hashJson, type Json } from "../base/json.js";
 import { tapOf } from "../model/hooks.js";
 import { axisOf } from "../shard/index-tensors.js";
@@ -158,6 +159,24 @@ export async function writeIndex(
   tensors: Commit["tensors"],
 ): Promise<void> {
   await replaceJson(store, "index.json", describeIndex(run, [...summaries.all()], tensors));
+}
+
+const indexSchema = z.object({
+  format: z.literal("sluice-index-1"),
+  run: z.string(),
+  shards: z.array(
+    z.object({ stream: z.number(), unit: z.number(), data: z.string().nullable(), size: z.number() }),
+  ),
+});
+
+/** The data object of each unit as an `index.json` of that run says; null where it is no such thing. */
+export function decodeIndex(bytes: Uint8Array, run: string): z.infer<typeof indexSchema>["shards"] | null {
+  try {
+    const index = indexSchema.parse(JSON.parse(Buffer.from(bytes).toString("utf8")));
+    return index.run === run ? index.shards : null;
+  } catch {
+    return null;
+  }
 }
 
 /** The layers of a list of taps, ascending, once each. */
