@@ -198,6 +198,24 @@ export async function writeIndex(
   await replaceJson(store, "index.json", describeIndex(run, [...summaries.all()], tensors));
 }
 
+const indexSchema = z.object({
+  format: z.literal("sluice-index-1"),
+  run: z.string(),
+  shards: z.array(
+    z.object({ stream: z.number(), unit: z.number(), data: z.string().nullable(), size: z.number() }),
+  ),
+});
+
+/** The data object of each unit as an `index.json` of that run says; null where it is no such thing. */
+export function decodeIndex(bytes: Uint8Array, run: string): z.infer<typeof indexSchema>["shards"] | null {
+  try {
+    const index = indexSchema.parse(JSON.parse(Buffer.from(bytes).toString("utf8")));
+    return index.run === run ? index.shards : null;
+  } catch {
+    return null;
+  }
+}
+
 /** The layers of a list of taps, ascending, once each. */
 export function layersOf(taps: readonly string[]): number[] {
   const layers = taps.map((tap) => tapOf(tap).layer).filter((layer) => layer !== null);

@@ -10,6 +10,7 @@ import { type Unit, type UnitPlace, unitAt, unitCount, unitName } from "../plan/
 import { listInParallel, PAGE } from "../store/list-parallel.js";
 import { isRemote, type Store, type Stored } from "../store/store.js";
 import { type Commit, decodeCommit, encodeCommit } from "./commit.js";
+import { decodeIndex } from "./derived.js";
 import type { RunFile } from "./identity.js";
 import { type CommitSummary, Summaries } from "./summaries.js";
 
@@ -322,16 +323,30 @@ export class CommitLog {
 
   /**
    * {@link findMissingData} by names alone: reads only the commits whose data does not have its usual name (it is in `alt/`, or there
-   * is none), and compares no other sizes. What a worker that joins a large run on an object store can afford.
+   * is none), and compares no other sizes. What a worker that joins a large run on an object store can afford. A run that has been
+   * complete has an index, which tells all names and sizes: data in `alt/` too, where another object has the usual name.
    * @param extension of the run's data objects.
    */
   async findMissingNames(extension: string, signal?: AbortSignal): Promise<Unit[]> {
     const missing: Unit[] = [];
+    const index = this.#committed === this.unitTotal ? await this.#readIndex() : null;
+    if (index) {
+      for (const { stream, unit, data, size } of index) {
+        const known = this.findUnit(stream, unit);
+        if (known && (await this.#isDataMissing(stream, data, size))) missing.push(known);
+      }
+      return missing;
+    }
     const isUnusual = (unit: Unit) => !this.#sizes.has(unitName(unit) + extension);
     for await (const commit of this.#readEach(filter(this.#seenUnits(), isUnusual), signal))
       if (commit && (await this.#isDataMissing(commit.stream, commit.data, commit.size)))
         missing.push(this.unitAt(commit.stream, commit.unit));
     return missing;
+  }
+
+  async #readIndex(): Promise<ReturnType<typeof decodeIndex>> {
+    if ((await this.#store.head("index.json")) === null) return null;
+    return decodeIndex(await this.#store.read("index.json"), this.#run.run);
   }
 
   async #isDataMissing(stream: number, data: string | null, committed: number): Promise<boolean> {

@@ -3,17 +3,17 @@
 import { unitName } from "../../src/plan/unit.js";
 import type { Store } from "../../src/store/store.js";
 import { Bucket } from "./bucket.js";
-import { Checker, InvariantBroken, type IsExpected, WORLD } from "./checker.js";
+import { Checker, InvariantBroken, WORLD } from "./checker.js";
 import { Counts } from "./counts.js";
 import { DATASETS, type SimulatedDataset, simulatedDataset } from "./datasets.js";
 import { drawFaults, type FaultPlan } from "./faults.js";
 import { Fleet, type MachinePlan } from "./fleet.js";
 import type { SimulatedProcess } from "./process.js";
 import { Chance, Scheduler } from "./scheduler.js";
+import { expectedData, HARDWARE } from "./undisturbed.js";
 
 const MOST_EVENTS = 400_000;
 const MINUTE = 60_000;
-const HARDWARE = [0, 1, 2];
 /** What retries, back-off and what a server asks to wait may add to the time that a run takes in fine weather. */
 const PATIENCE_MS = 15 * MINUTE;
 
@@ -246,40 +246,4 @@ function drawMachines(chance: Chance, faults: FaultPlan): MachinePlan[] {
     hardware: chance.pick(kinds),
     unitMs: unitMs * chance.pick([1, 1, 1, 3]),
   }));
-}
-
-const undisturbed = new WeakMap<SimulatedDataset, Promise<IsExpected>>();
-
-/** What one worker makes of the dataset that nobody disturbs, on each kind of hardware. */
-function expectedData(dataset: SimulatedDataset): Promise<IsExpected> {
-  const known = undisturbed.get(dataset) ?? findExpectedData(dataset);
-  undisturbed.set(dataset, known);
-  return known;
-}
-
-async function findExpectedData(dataset: SimulatedDataset): Promise<IsExpected> {
-  const expected = new Set<string>();
-  for (const hardware of HARDWARE) {
-    const scheduler = new Scheduler("undisturbed");
-    const bucket = new Bucket(() => scheduler.now);
-    const checker = new Checker(bucket, dataset, () => true, new Counts());
-    const fleet = new Fleet({
-      seed: "undisturbed",
-      scheduler,
-      bucket,
-      checker,
-      counts: new Counts(),
-      dataset,
-      faults: { requests: new Map(), worker: new Set(), store: new Set() },
-      leaseSeconds: 60,
-      staleness: 0,
-      uploadMs: 100,
-    });
-    fleet.run({ name: "only", host: "h", workerId: 0, steal: true, hardware, unitMs: 1000 });
-    await scheduler.run(() => fleet.living.size === 0 || fleet.failure !== undefined, MOST_EVENTS);
-    if (fleet.failure) throw fleet.failure;
-    checker.checkEnd();
-    for (const [name, { sha256 }] of checker.commits) expected.add(`${name} ${sha256}`);
-  }
-  return (unit, sha256) => expected.has(`${unit}.json ${sha256}`);
 }
