@@ -107,8 +107,10 @@ function runInThread<T extends UnitTable | SampledRecord[]>(
 ): Promise<T> {
   signal?.throwIfAborted();
   const thread = new Worker(entryPoint(import.meta.url, "./scan-thread.js"), { workerData: request });
+  let stop = () => {};
   return new Promise<T>((resolve, reject) => {
-    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+    stop = () => reject(signal?.reason);
+    signal?.addEventListener("abort", stop, { once: true });
     thread.on("error", reject);
     thread.on("exit", () => reject(new Error("the scanning thread ended")));
     thread.on("message", (reply: ScanReply) => {
@@ -116,7 +118,10 @@ function runInThread<T extends UnitTable | SampledRecord[]>(
       else if ("result" in reply) resolve(reply.result as T);
       else reject(reviveError(reply.error));
     });
-  }).finally(() => void thread.terminate());
+  }).finally(() => {
+    signal?.removeEventListener("abort", stop); // One for each of a hundred streams would stay on it.
+    void thread.terminate();
+  });
 }
 
 /**
