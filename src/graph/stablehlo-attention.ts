@@ -2,7 +2,8 @@
 // that half the scores of a long sample are never computed, and those of one block are all that is in memory.
 
 import type { GraphNode } from "./graph.js";
-import type { HloFunction, HloValue } from "./stablehlo-text.js";
+import type { HloOptions } from "./stablehlo.js";
+import { type HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
 
 /** Queries of a block: enough rows for a product to be fast, few enough that little is computed only to be masked. */
 const BLOCK = 256;
@@ -24,15 +25,14 @@ export function attend(
   q: HloValue,
   k: HloValue,
   v: HloValue,
-  { samples, length }: { readonly samples: number; readonly length: number },
+  { shape: { samples, length }, compute }: HloOptions,
 ): HloValue {
   const { kvHeads } = node;
   const group = node.heads / kvHeads;
   const d = node.width / node.heads;
   const queries = f.transpose(f.reshape(q, [samples, length, kvHeads, group, d]), [0, 2, 3, 1, 4]);
-  const [keys, values] = [k, v].map((x) =>
-    f.transpose(f.reshape(x, [samples, length, kvHeads, d]), [0, 2, 1, 3]),
-  ) as [HloValue, HloValue];
+  const byHead = (x: HloValue) => f.transpose(f.reshape(x, [samples, length, kvHeads, d]), [0, 2, 1, 3]);
+  const [keys, values] = [byHead(k), byHead(f.convert(v, typeOf(compute)))];
   const blocks: HloValue[] = [];
   for (let from = 0; from < length; from += BLOCK) {
     const to = Math.min(from + BLOCK, length);

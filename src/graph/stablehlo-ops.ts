@@ -1,9 +1,10 @@
-// Each operation of the graph in StableHLO. A value of the graph is a matrix [rows, features].
+// Each operation of the graph in StableHLO. A value is a float32 matrix [rows, features], whatever the compute dtype: that is the
+// type of what matrix products read (and of what a tap gives).
 
 import type { ActivationKind, GraphNode, ValueId } from "./graph.js";
 import type { HloOptions, ParameterRole } from "./stablehlo.js";
 import { attend } from "./stablehlo-attention.js";
-import type { HloFunction, HloValue } from "./stablehlo-text.js";
+import { type HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
 
 /** Where an operation finds what it reads. */
 export interface Scope {
@@ -50,39 +51,26 @@ export class StableHloOps {
       case "rope":
         return this.#rope(node, at(node.x));
       case "attention":
-        return this.#operand(attend(f, node, at(node.q), at(node.k), at(node.v), this.#options.shape));
+        return attend(f, node, at(node.q), at(node.k), at(node.v), this.#options);
       case "slice":
         return this.#slice(node, at(node.x));
       case "scale":
-        return this.#inFloat32(at(node.x), (x) => f.binaryWith("multiply", x, node.factor));
+        return f.binaryWith("multiply", at(node.x), node.factor);
       case "activation":
-        return this.#inFloat32(at(node.x), (x) => this.#activate(x, node.kind));
+        return this.#activate(at(node.x), node.kind);
       case "add":
-        // The residual stream: sums stay in float32, so that small updates of a large stream are not rounded away.
-        return f.binary("add", f.convert(at(node.a), "f32"), f.convert(at(node.b), "f32"));
+        return f.binary("add", at(node.a), at(node.b));
       case "mul":
-        return this.#operand(
-          f.binary("multiply", f.convert(at(node.a), "f32"), f.convert(at(node.b), "f32")),
-        );
+        return f.binary("multiply", at(node.a), at(node.b));
       case "selectRows":
         return f.gatherRows(at(node.x), this.#scope.selector());
       case "reduceRows":
         return this.#reduceRows(at(node.x), node.kind, node.width);
       case "cast":
-        return f.convert(at(node.x), node.dtype === "bfloat16" ? "bf16" : "f32");
+        return f.convert(at(node.x), typeOf(node.dtype));
       case "tap":
-        return f.convert(at(node.x), node.dtype === "bfloat16" ? "bf16" : "f32");
+        return at(node.x);
     }
-  }
-
-  /** Rounded to what matrix products read. */
-  #operand(x: HloValue): HloValue {
-    return this.#f.convert(x, this.#options.compute === "bfloat16" ? "bf16" : "f32");
-  }
-
-  /** Computes in float32, and gives what was given: float32 or bfloat16. */
-  #inFloat32(x: HloValue, compute: (x: HloValue) => HloValue): HloValue {
-    return this.#f.convert(compute(this.#f.convert(x, "f32")), x.type);
   }
 
   /** A vector along the features of a matrix, or along the last dimension. */
@@ -103,18 +91,17 @@ export class StableHloOps {
     const f = this.#f;
     const weight = this.#scope.parameter(node.weight, "matrix");
     const product = f.dot(f.convert(x, weight.type), weight, { contracting: [1, node.inputMajor ? 0 : 1] });
-    if (node.bias === null) return this.#operand(product);
-    const bias = this.#along(this.#scope.parameter(node.bias, "vector"), product);
-    return this.#operand(f.binary("add", product, bias));
+    if (node.bias === null) return product;
+    return f.binary("add", product, this.#along(this.#scope.parameter(node.bias, "vector"), product));
   }
 
   #rmsNorm(node: GraphNode & { op: "rmsNorm" }, x: HloValue): HloValue {
     const f = this.#f;
     const [rows = 0, width = 0] = x.shape;
-    const parts = f.reshape(f.convert(x, "f32"), [rows, node.groups, width / node.groups]);
+    const parts = f.reshape(x, [rows, node.groups, width / node.groups]);
     const root = this.#inverseRoot(this.#mean(f.binary("multiply", parts, parts)), node.epsilon);
     const normal = f.binary("multiply", parts, f.broadcast(root, parts.shape, [0, 1]));
-    return this.#operand(f.reshape(this.#gain(node, normal), x.shape));
+    return f.reshape(this.#gain(node, normal), x.shape);
   }
 
   #gain({ weight, offset }: GraphNode & { op: "rmsNorm" }, normal: HloValue): HloValue {
@@ -126,15 +113,14 @@ export class StableHloOps {
 
   #layerNorm(node: GraphNode & { op: "layerNorm" }, x: HloValue): HloValue {
     const f = this.#f;
-    const wide = f.convert(x, "f32");
-    const centred = f.binary("subtract", wide, f.broadcast(this.#mean(wide), wide.shape, [0]));
+    const centred = f.binary("subtract", x, f.broadcast(this.#mean(x), x.shape, [0]));
     const root = this.#inverseRoot(this.#mean(f.binary("multiply", centred, centred)), node.epsilon);
-    let y = f.binary("multiply", centred, f.broadcast(root, wide.shape, [0]));
+    let y = f.binary("multiply", centred, f.broadcast(root, x.shape, [0]));
     if (node.weight !== null)
       y = f.binary("multiply", y, this.#along(this.#scope.parameter(node.weight, "vector"), y));
     if (node.bias !== null)
       y = f.binary("add", y, this.#along(this.#scope.parameter(node.bias, "vector"), y));
-    return this.#operand(y);
+    return y;
   }
 
   /** Over the last dimension. */
@@ -153,18 +139,16 @@ export class StableHloOps {
     const [cos, sin] = [this.#wave("cosine", node), this.#wave("sine", node)];
     const headWidth = node.width / node.heads;
     const half = node.frequencies.length;
-    return this.#inFloat32(x, (wide) => {
-      const heads = f.reshape(wide, [samples, length, node.heads, headWidth]);
-      const [a, b] = [f.slice(heads, 3, 0, half), f.slice(heads, 3, half, 2 * half)];
-      const times = (part: HloValue, wave: HloValue) =>
-        f.binary("multiply", part, f.broadcast(wave, part.shape, [1, 3]));
-      const turned = [
-        f.binary("subtract", times(a, cos), times(b, sin)),
-        f.binary("add", times(b, cos), times(a, sin)),
-      ];
-      const rest = 2 * half < headWidth ? [f.slice(heads, 3, 2 * half, headWidth)] : [];
-      return f.reshape(f.concatenate([...turned, ...rest], 3), wide.shape);
-    });
+    const heads = f.reshape(x, [samples, length, node.heads, headWidth]);
+    const [a, b] = [f.slice(heads, 3, 0, half), f.slice(heads, 3, half, 2 * half)];
+    const times = (part: HloValue, wave: HloValue) =>
+      f.binary("multiply", part, f.broadcast(wave, part.shape, [1, 3]));
+    const turned = [
+      f.binary("subtract", times(a, cos), times(b, sin)),
+      f.binary("add", times(b, cos), times(a, sin)),
+    ];
+    const rest = 2 * half < headWidth ? [f.slice(heads, 3, 2 * half, headWidth)] : [];
+    return f.reshape(f.concatenate([...turned, ...rest], 3), x.shape);
   }
 
   /** f32 [length, pairs]: the angles' cosines or sines, times the amplitude. */
@@ -225,7 +209,7 @@ export class StableHloOps {
     const f = this.#f;
     const { samples, length } = this.#options.shape;
     const shape = [samples, length, width];
-    const rows = f.reshape(f.convert(x, "f32"), shape);
+    const rows = f.reshape(x, shape);
     const weights = f.broadcast(this.#scope.selector(), shape, [0, 1]);
     const counts = f.compare("NE", weights, f.constant(0, shape, "f32"));
     const value = kind === "mean" ? f.binary("multiply", rows, weights) : rows;

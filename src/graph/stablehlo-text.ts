@@ -2,10 +2,16 @@
 // operation of the StableHLO specification, and gives its result with its type, so that a lowering reads like arithmetic.
 // https://openxla.org/stablehlo/spec
 
+import type { FloatDType } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 
 /** Element types, as MLIR spells them. */
 export type HloType = "f32" | "bf16" | "f16" | "i32" | "i1";
+
+/** MLIR's name of an element type. */
+export function typeOf(dtype: FloatDType): HloType {
+  return ({ float32: "f32", bfloat16: "bf16", float16: "f16" } as const)[dtype];
+}
 
 /** A tensor in a function: its name there, and its type. */
 export interface HloValue {

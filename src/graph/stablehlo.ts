@@ -1,12 +1,13 @@
 // The lowering to StableHLO: one module for one shape of batch. Parameters are arguments, so that they stay on the device from
-// batch to batch. Equal layers are one function called many times. In bfloat16, what matrix products read is bfloat16;
-// they accumulate in float32, and softmax, norms and the residual stream are float32.
+// batch to batch. Equal layers are one function called many times. In bfloat16, what matrix products read is bfloat16, but for
+// attention scores (large ones would lose whole units); all else is float32: what products give, softmax, norms, the residual stream.
 
+import type { FloatDType } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import type { Graph, GraphNode, ValueId } from "./graph.js";
 import { type Segment, segmentsOf } from "./segments.js";
 import { type Scope, StableHloOps } from "./stablehlo-ops.js";
-import { HloFunction, type HloType, type HloValue } from "./stablehlo-text.js";
+import { HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
 import type { Weights } from "./weights.js";
 
 /** The static shape of a batch. */
@@ -22,7 +23,7 @@ export interface HloShape {
 export interface HloParameter {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly type: HloType;
+  readonly dtype: FloatDType;
 }
 
 /** One output: of `rows` rows, the first ones are those asked for. */
@@ -63,8 +64,8 @@ export function parametersOf(graph: Graph, weights: Weights, compute: HloOptions
   const parameters = new Map<string, HloParameter>();
   const add = (name: string | null, role: ParameterRole) => {
     if (name === null) return;
-    const key = `${role} ${name}`;
-    if (!parameters.has(key)) parameters.set(key, parameterOf(weights, name, role, compute));
+    const parameter = parameterOf(weights, name, role, compute);
+    parameters.set(`${name} ${parameter.dtype}`, parameter);
   };
   for (const node of graph.nodes) {
     if (node.op === "embed" || node.op === "embedPositions") add(node.weight, "table");
@@ -78,8 +79,6 @@ export function parametersOf(graph: Graph, weights: Weights, compute: HloOptions
 /** What a parameter is used for, which decides its type on the device. */
 export type ParameterRole = "table" | "matrix" | "vector";
 
-const STORED_TYPES = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;
-
 /** Tables stay as they are stored: only the rows that are read are widened. */
 function parameterOf(
   weights: Weights,
@@ -89,8 +88,8 @@ function parameterOf(
 ): HloParameter {
   const tensor = weights.find(name);
   if (!tensor) throw new SluiceError("bug", `the graph uses ${name}, which the checkpoint does not have`);
-  const types = { table: STORED_TYPES[tensor.dtype], matrix: STORED_TYPES[compute], vector: "f32" } as const;
-  return { name, shape: tensor.shape, type: types[role] };
+  const dtype = { table: tensor.dtype, matrix: compute, vector: "float32" } as const;
+  return { name, shape: tensor.shape, dtype: dtype[role] };
 }
 
 class Lowering {
@@ -102,7 +101,7 @@ class Lowering {
   readonly #selector: HloValue;
   readonly #selection: "rows" | "mean" | "max";
   readonly #parameters: readonly HloParameter[];
-  /** Arguments of `main`, by what they are: `matrix layers.0.mlp.up_proj.weight`. */
+  /** Arguments of `main`, by name and dtype: `layers.0.mlp.up_proj.weight float32`. */
   readonly #arguments = new Map<string, HloValue>();
   /** Names of the functions by their text. */
   readonly #functions = new Map<string, string>();
@@ -121,8 +120,8 @@ class Lowering {
       ? this.#main.argument([samples, length], "f32")
       : this.#main.argument([rows], "i32");
     this.#parameters = parametersOf(graph, weights, options.compute);
-    for (const { name, shape, type } of this.#parameters)
-      this.#arguments.set(`${name} ${type}`, this.#main.argument(shape, type));
+    for (const { name, shape, dtype } of this.#parameters)
+      this.#arguments.set(`${name} ${dtype}`, this.#main.argument(shape, typeOf(dtype)));
   }
 
   lower(): LoweredStableHlo {
@@ -185,8 +184,8 @@ class Lowering {
     return {
       value: (id) => get(this.#values, id),
       parameter: (name, role) => {
-        const { type } = parameterOf(this.#weights, name, role, this.#options.compute);
-        return get(this.#arguments, `${name} ${type}`);
+        const { dtype } = parameterOf(this.#weights, name, role, this.#options.compute);
+        return get(this.#arguments, `${name} ${dtype}`);
       },
       tokens: () => this.#tokens,
       selector: () => this.#selector,
