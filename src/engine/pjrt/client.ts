@@ -1,0 +1,148 @@
+// A runtime with its devices: compiles programs, brings tensors to devices, ends when it is told to.
+
+import { SluiceError } from "../../base/errors.js";
+import { PjrtBuffer } from "./buffer.js";
+import type { PjrtApi } from "./call.js";
+import { encodeCompileOptions } from "./compile-options.js";
+import { PjrtDevice } from "./device.js";
+import { describeSpec, elementType, sizeOf } from "./element-types.js";
+import type { Events } from "./events.js";
+import { type ExecutableRuntime, PjrtExecutable } from "./executable.js";
+import { Handle } from "./handle.js";
+import { readAddresses } from "./native.js";
+import type { Client, Device, DeviceBuffer, Executable, Plugin, Program, TensorSpec } from "./pjrt.js";
+import { allocate, int64s, Struct, textBytes } from "./struct.js";
+
+/** PJRT_HostBufferSemantics. */
+const SEMANTICS = { copy: 0, share: 2 } as const;
+
+/** A client with its handle, which stays in this folder. */
+export class PjrtClient implements Client, ExecutableRuntime {
+  readonly plugin: Plugin;
+  readonly platform: string;
+  readonly platformVersion: string;
+  readonly devices: readonly PjrtDevice[];
+  readonly api: PjrtApi;
+  readonly events: Events;
+  readonly owned = new Set<Handle>();
+  readonly #handle: Handle;
+  #lastCall: Promise<unknown> = Promise.resolve();
+
+  constructor(plugin: Plugin, api: PjrtApi, events: Events, address: bigint) {
+    this.plugin = plugin;
+    this.api = api;
+    this.events = events;
+    this.#handle = new Handle("client", address, () => {});
+    const client = this.#handle.address;
+    this.platform = api
+      .call("PJRT_Client_PlatformName", { client })
+      .text("platform_name", "platform_name_size");
+    this.platformVersion = api
+      .call("PJRT_Client_PlatformVersion", { client })
+      .text("platform_version", "platform_version_size");
+    const listed = api.call("PJRT_Client_AddressableDevices", { client });
+    this.devices = readAddresses(
+      listed.pointer("addressable_devices"),
+      listed.number("num_addressable_devices"),
+    ).map((device) => new PjrtDevice(api, device));
+  }
+
+  async compile(program: Program): Promise<Executable> {
+    const options = this.#compileOptions(program);
+    const code = textBytes(program.text);
+    const format = textBytes("mlir");
+    const args = await this.events.during(
+      this.api.callOnThread("PJRT_Client_Compile", {
+        client: this.#handle.address,
+        program: new Struct("PJRT_Program", {
+          code,
+          code_size: code.length,
+          format,
+          format_size: format.length,
+        }),
+        compile_options: options,
+        compile_options_size: options.length,
+      }),
+    );
+    return new PjrtExecutable(this, args.pointer("executable"), program, this.devices);
+  }
+
+  async deserialize(bytes: Uint8Array, program: Program): Promise<Executable> {
+    const options = this.#compileOptions(program);
+    const serialized = allocate(Math.max(1, bytes.length));
+    serialized.set(bytes);
+    const args = await this.events.during(
+      this.api.callOnThread("PJRT_Executable_DeserializeAndLoad", {
+        client: this.#handle.address,
+        serialized_executable: serialized,
+        serialized_executable_size: bytes.length,
+        overridden_serialized_compile_options: options,
+        overridden_serialized_compile_options_size: options.length,
+      }),
+    );
+    return new PjrtExecutable(this, args.pointer("loaded_executable"), program, this.devices);
+  }
+
+  upload(bytes: Uint8Array, spec: TensorSpec, device: Device, how: "copy" | "share"): DeviceBuffer {
+    if (!(device instanceof PjrtDevice) || !this.devices.includes(device))
+      throw new SluiceError("bug", "this device is not the client's", { found: device.id });
+    if (
+      !spec.shape.every((size) => Number.isSafeInteger(size) && size >= 0) ||
+      bytes.byteLength !== sizeOf(spec)
+    )
+      throw new SluiceError("bug", `the values of ${describeSpec(spec)} have another size`, {
+        found: `${bytes.byteLength} bytes`,
+        expected: `${sizeOf(spec)} bytes`,
+      });
+    const args = this.api.call("PJRT_Client_BufferFromHostBuffer", {
+      client: this.#handle.address,
+      data: bytes,
+      type: elementType(spec.dtype),
+      dims: int64s(spec.shape),
+      num_dims: spec.shape.length,
+      host_buffer_semantics: SEMANTICS[how],
+      device: device.address,
+    });
+    const done = args.pointer("done_with_host_buffer");
+    const buffer = args.pointer("buffer");
+    if (how === "share") return new PjrtBuffer(this, buffer, spec, device, { bytes, done });
+    void this.events.settle(done, "PJRT_Client_BufferFromHostBuffer");
+    return new PjrtBuffer(this, buffer, spec, device);
+  }
+
+  inOrder<T>(call: () => Promise<T>): Promise<T> {
+    const next = this.#lastCall.then(call, call);
+    this.#lastCall = next.catch(() => {});
+    return this.events.during(next);
+  }
+
+  drain(): Promise<void> {
+    return this.events.drain();
+  }
+
+  async release(): Promise<void> {
+    if (this.#handle.isReleased) return;
+    await this.drain();
+    if (this.owned.size > 0)
+      throw new SluiceError("bug", "a client is released before what it made", {
+        found: Array.from(this.owned, (handle) => handle.kind).join(", "),
+      });
+    const client = this.#handle.address;
+    this.#handle.release();
+    await this.events.during(this.api.callOnThread("PJRT_Client_Destroy", { client }));
+  }
+
+  #compileOptions({ partitions = 1, devices, shardings = "shardy" }: Program): Uint8Array {
+    const on = devices ?? this.devices.slice(0, partitions);
+    if (!(partitions >= 1) || on.length < partitions || on.length % partitions !== 0)
+      throw new SluiceError("bug", "a program's devices are no multiple of its partitions", {
+        found: `${on.length} devices, ${partitions} partitions`,
+        expected: `up to ${this.devices.length} devices`,
+      });
+    return encodeCompileOptions({
+      partitions,
+      deviceIds: on.map((device) => device.id),
+      useShardy: shardings === "shardy",
+    });
+  }
+}
