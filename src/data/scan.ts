@@ -95,6 +95,7 @@ function runInThread<T extends UnitTable | SampledRecord[]>(
   return new Promise<T>((resolve, reject) => {
     signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
     thread.on("error", reject);
+    thread.on("exit", () => reject(new Error("the scanning thread ended")));
     thread.on("message", (reply: ScanReply) => {
       if ("bytes" in reply) onProgress(reply.bytes);
       else if ("result" in reply) resolve(reply.result as T);

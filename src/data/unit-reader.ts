@@ -155,6 +155,8 @@ export class ThreadedUnitReader implements UnitReader {
     { resolve(samples: UnitSamples): void; reject(error: unknown): void }
   >();
   #next = 0;
+  /** Why the thread is no more. */
+  #ended: Error | undefined;
 
   constructor(options: UnitReaderOptions) {
     this.#thread = new Worker(entryPoint(import.meta.url, "./unit-reader-thread.js"), {
@@ -169,7 +171,8 @@ export class ThreadedUnitReader implements UnitReader {
       else waiting?.reject(reviveError(reply.error));
     });
     const fail = (error: Error) => {
-      for (const { reject } of this.#waiting.values()) reject(error);
+      this.#ended ??= error;
+      for (const { reject } of this.#waiting.values()) reject(this.#ended);
       this.#waiting.clear();
     };
     this.#thread.on("error", fail);
@@ -181,6 +184,7 @@ export class ThreadedUnitReader implements UnitReader {
     signal?: AbortSignal,
   ): Promise<UnitSamples> {
     signal?.throwIfAborted();
+    if (this.#ended) return Promise.reject(this.#ended); // Nobody would answer.
     const id = this.#next++;
     const abort = () => this.#waiting.get(id)?.reject(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });

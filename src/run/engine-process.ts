@@ -30,7 +30,7 @@ export interface LoadRequest {
 export interface UnitRunner {
   /** Loads the model; no-op where it is loaded. @throws SluiceError as loading does. */
   start(): Promise<Execution>;
-  /** Computes one unit's rows into the spool file. `onProgress` gets the tokens computed so far. */
+  /** Computes one unit's rows into the spool file, after `start`. `onProgress` gets the tokens computed so far. */
   compute(job: UnitJob, spool: string, onProgress?: (tokens: number) => void): Promise<UnitResult>;
   /** Ends it at once, also in the middle of a batch. A `compute` under way rejects. */
   stop(): Promise<void>;
@@ -81,7 +81,9 @@ export class EngineProcess implements UnitRunner {
   }
 
   async compute(job: UnitJob, spool: string, onProgress?: (tokens: number) => void): Promise<UnitResult> {
-    await this.start();
+    // Stopped since it was started: to load the model again would ignore whoever asked it to stop.
+    if (!this.#execution) throw new EngineFailure("the engine was stopped");
+    await this.#execution;
     this.#onProgress = onProgress;
     try {
       const reply = await this.#ask({ type: "compute", job, spool });

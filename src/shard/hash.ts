@@ -167,6 +167,8 @@ export class Hasher {
       else waiting?.reject(reviveError(reply.error));
     });
     const fail = (error: Error) => {
+      if (this.#thread !== thread) return;
+      this.#thread = undefined; // The next hash starts another.
       for (const { reject } of this.#waiting.values()) reject(error);
       this.#waiting.clear();
     };
