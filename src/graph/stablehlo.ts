@@ -26,6 +26,12 @@ export interface HloParameter {
   readonly dtype: FloatDType;
 }
 
+/** The tokens of a batch, or what is to be given back of it. */
+export interface HloInput {
+  readonly shape: readonly number[];
+  readonly dtype: "int32" | "float32";
+}
+
 /** One output: of `rows` rows, the first ones are those asked for. */
 export interface HloOutput {
   readonly name: string;
@@ -41,7 +47,7 @@ export interface LoweredStableHlo {
    * The first arguments: `tokens` i32 [samples, length], then `rows` i32 [rows] (flat indices), or for mean and max `weights` f32
    * [samples, length]: 1 / n at the n rows of a sample that count, and 0 elsewhere.
    */
-  readonly selection: "rows" | "mean" | "max";
+  readonly inputs: readonly HloInput[];
   /** The arguments after them: the same, in the same order, for every shape. */
   readonly parameters: readonly HloParameter[];
   /** In the order of the graph's taps. */
@@ -99,7 +105,7 @@ class Lowering {
   readonly #main = new HloFunction();
   readonly #tokens: HloValue;
   readonly #selector: HloValue;
-  readonly #selection: "rows" | "mean" | "max";
+  readonly #inputs: readonly HloInput[];
   readonly #parameters: readonly HloParameter[];
   /** Arguments of `main`, by name and dtype: `layers.0.mlp.up_proj.weight float32`. */
   readonly #arguments = new Map<string, HloValue>();
@@ -113,12 +119,14 @@ class Lowering {
     this.#weights = weights;
     this.#options = options;
     const { samples, length, rows } = options.shape;
-    const reduce = graph.nodes.find((node) => node.op === "reduceRows");
-    this.#selection = reduce?.op === "reduceRows" ? reduce.kind : "rows";
-    this.#tokens = this.#main.argument([samples, length], "i32");
-    this.#selector = reduce
-      ? this.#main.argument([samples, length], "f32")
-      : this.#main.argument([rows], "i32");
+    const reduces = graph.nodes.some((node) => node.op === "reduceRows");
+    const batch = [samples, length];
+    this.#tokens = this.#main.argument(batch, "i32");
+    this.#selector = reduces ? this.#main.argument(batch, "f32") : this.#main.argument([rows], "i32");
+    this.#inputs = [
+      { shape: batch, dtype: "int32" },
+      reduces ? { shape: batch, dtype: "float32" } : { shape: [rows], dtype: "int32" },
+    ];
     this.#parameters = parametersOf(graph, weights, options.compute);
     for (const { name, shape, dtype } of this.#parameters)
       this.#arguments.set(`${name} ${dtype}`, this.#main.argument(shape, typeOf(dtype)));
@@ -142,7 +150,7 @@ class Lowering {
     );
     const main = this.#main.text("func.func public @main", results);
     const text = `module @sluice {\n${[main, ...functions].join("\n")}\n}\n`;
-    return { text, selection: this.#selection, parameters: this.#parameters, outputs };
+    return { text, inputs: this.#inputs, parameters: this.#parameters, outputs };
   }
 
   /** Writes the segment as a function, or finds the one that is equal, and calls it. */
