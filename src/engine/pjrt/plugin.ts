@@ -7,6 +7,10 @@ import { PjrtClient } from "./client.js";
 import { Events } from "./events.js";
 import { type Attributes, decodeNamedValues, encodeNamedValues, type NamedValue } from "./named-values.js";
 import type { Client, ClientOptions, Plugin } from "./pjrt.js";
+import { findTpu, isLibtpu, prepareForLibtpu } from "./tpu.js";
+
+/** absl's log: errors come as PjrtErrors too; what is fatal is still said. */
+const LOG_LEVEL_FATAL = "3";
 
 /** One plug-in per file: it is initialised once, and stays. */
 const opened = new Map<string, PjrtPlugin>();
@@ -21,6 +25,10 @@ export async function openPlugin(file: string): Promise<Plugin> {
   });
   const known = opened.get(path);
   if (known) return known;
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= LOG_LEVEL_FATAL;
+  if (isLibtpu(path)) prepareForLibtpu(findTpu());
+  // libtpu kills a Node that ends by itself (SIGPROF): by process.exit it ends well.
+  if (opened.size === 0) process.once("beforeExit", (code) => process.exit(code));
   try {
     const plugin = new PjrtPlugin(new PjrtApi(path));
     opened.set(path, plugin);
@@ -61,7 +69,14 @@ class PjrtPlugin implements Plugin {
       );
       return new PjrtClient(this, this.#api, this.#events, args.pointer("client"));
     } catch (cause) {
-      throw new SluiceError("config", `${this.file} cannot start`, { found: messageOf(cause), cause });
+      const found = messageOf(cause);
+      if (isLibtpu(this.file) && findTpu() === null)
+        throw new SluiceError("config", "this machine has no TPU", {
+          found: `${this.file} says: ${found}`,
+          fix: "Run on a TPU VM, or with --device cpu.",
+          cause,
+        });
+      throw new SluiceError("config", `${this.file} cannot start`, { found, cause });
     } finally {
       void keep; // The list points into it.
     }

@@ -1,0 +1,160 @@
+// Compiled executables on disk, in the user's cache: a worker that was pre-empted must not compile again. An entry is taken
+// only where everything that went into it is the same; one that is torn, foreign or refused is compiled anew. Executables are
+// machine code, so the folder must belong to this user alone.
+
+import { createHash, randomUUID } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { cacheFolder } from "../../base/cache-folder.js";
+import { PjrtError } from "./error.js";
+import type { Client, Executable, Program } from "./pjrt.js";
+
+/** Bytes that the folder may take; the entries that were not used for the longest time go first. */
+const LIMIT_BYTES = 4e9;
+const SUFFIX = ".pjrt";
+const FORMAT = 1;
+
+const headerSchema = z.object({ key: z.string(), sha256: z.string() });
+
+/** A program's executable, and whether it came from the cache. */
+export interface CachedExecutable {
+  readonly executable: Executable;
+  readonly isCached: boolean;
+}
+
+/**
+ * The program, loaded from the cache or compiled and kept there. That the cache cannot be used is never an error.
+ * @param folder where entries lie. @throws what `Client.compile` throws.
+ */
+export async function compileCached(
+  client: Client,
+  program: Program,
+  folder = cacheFolder("executables"),
+): Promise<CachedExecutable> {
+  if (!(await isPrivate(folder))) return { executable: await client.compile(program), isCached: false };
+  const key = await keyOf(client, program);
+  const file = join(folder, `${key.slice(0, 40)}${SUFFIX}`);
+  const bytes = await readEntry(file, key);
+  if (bytes) {
+    try {
+      const executable = await client.deserialize(bytes, program);
+      await utimes(file, new Date(), new Date()).catch(() => {});
+      return { executable, isCached: true };
+    } catch {
+      // Refused by the plug-in, or not this program's: compiled anew, which says what is wrong if anything is.
+    }
+  }
+  const executable = await client.compile(program);
+  await keep(executable, folder, file, key);
+  return { executable, isCached: false };
+}
+
+/** Everything that decides whether an executable fits, as a hash. */
+async function keyOf(
+  { plugin, platform, platformVersion, devices }: Client,
+  program: Program,
+): Promise<string> {
+  const on = program.devices ?? devices.slice(0, program.partitions ?? 1);
+  const facts = {
+    format: FORMAT,
+    plugin: await hashOfPlugin(plugin.file),
+    api: plugin.apiVersion,
+    platform,
+    platformVersion,
+    kinds: on.map((device) => device.kind),
+    // The CPU plug-in compiles for the very processor that it runs on.
+    processor: platform === "cpu" ? await describeProcessor() : "",
+    text: createHash("sha256").update(program.text).digest("hex"),
+    parameters: program.parameters,
+    outputs: program.outputs,
+    partitions: program.partitions ?? 1,
+    shardings: program.shardings ?? "shardy",
+  };
+  return createHash("sha256").update(JSON.stringify(facts)).digest("hex");
+}
+
+const hashes = new Map<string, Promise<string>>();
+
+/** SHA-256 of the plug-in's library, taken once a process. */
+function hashOfPlugin(file: string): Promise<string> {
+  const known = hashes.get(file);
+  if (known) return known;
+  const taken = (async () => {
+    const hash = createHash("sha256");
+    for await (const piece of createReadStream(file, { highWaterMark: 2 ** 20 }))
+      hash.update(piece as Buffer);
+    return hash.digest("hex");
+  })();
+  hashes.set(file, taken);
+  return taken;
+}
+
+async function describeProcessor(): Promise<string> {
+  const text = await readFile("/proc/cpuinfo", "utf8").catch(() => "");
+  const line = (name: string) => new RegExp(`^${name}\\s*:.*$`, "m").exec(text)?.[0] ?? "";
+  return [process.arch, line("model name"), line("flags"), line("Features")].join("\n");
+}
+
+/** An entry's executable; null where there is none that is whole and of this key. */
+async function readEntry(file: string, key: string): Promise<Uint8Array | null> {
+  try {
+    const entry = await readFile(file);
+    const end = entry.indexOf(10);
+    const header = headerSchema.parse(JSON.parse(entry.subarray(0, end).toString("utf8")));
+    const bytes = entry.subarray(end + 1);
+    return header.key === key && header.sha256 === sha256(bytes) ? bytes : null;
+  } catch {
+    return null;
+  }
+}
+
+async function keep(executable: Executable, folder: string, file: string, key: string): Promise<void> {
+  const temporary = `${file}.${randomUUID()}`;
+  try {
+    const bytes = executable.serialize();
+    const header = `${JSON.stringify({ key, sha256: sha256(bytes) })}\n`;
+    await makeRoom(folder, bytes.length);
+    await writeFile(temporary, Buffer.concat([Buffer.from(header), bytes]), { mode: 0o600, flag: "wx" });
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {});
+    // A plug-in that cannot serialise, a disk that is full: the executable itself is as good.
+    if (!(error instanceof PjrtError) && !(error instanceof Error && "code" in error)) throw error;
+  }
+}
+
+async function makeRoom(folder: string, bytes: number): Promise<void> {
+  const entries = await Promise.all(
+    (await readdir(folder)).map(async (name) => {
+      const file = join(folder, name);
+      const facts = await stat(file).catch(() => null);
+      return { file, size: facts?.size ?? 0, usedMs: facts?.mtimeMs ?? 0 };
+    }),
+  );
+  entries.sort((a, b) => a.usedMs - b.usedMs);
+  let total = bytes + entries.reduce((sum, entry) => sum + entry.size, 0);
+  for (const { file, size } of entries) {
+    if (total <= LIMIT_BYTES) return;
+    await rm(file, { force: true });
+    total -= size;
+  }
+}
+
+/** Makes the folder; false where it is somebody else's, or others may write there. */
+async function isPrivate(folder: string): Promise<boolean> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const facts = await stat(folder);
+    if (facts.uid !== process.getuid?.()) return false;
+    if ((facts.mode & 0o077) !== 0) await chmod(folder, 0o700);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
