@@ -236,6 +236,7 @@ it("finds a sample that is there twice, one of another unit, and another token, 
     change(new DataView(bytes.buffer, bytes.byteOffset + offset, length));
     const sum = crc32c(bytes.subarray(offset, offset + length));
     commit.tensors[tensor].crc32c = sum.toString(16).padStart(8, "0");
+    commit.crc32c = crc32c(bytes).toString(16).padStart(8, "0");
     commit.sha256 = createHash("sha256").update(bytes).digest("hex");
     await writeFile(shard, bytes);
     await writeFile(file, JSON.stringify(commit));
@@ -336,7 +337,7 @@ it("refuses wrong input with the contract's exit codes and says what to do", asy
   await expectRefusal(smallRun(dataset, run, "--engine", "xla"), 64, "--engine xla is not in this version");
   await expectRefusal(["dashboard", run], 64, "not in this version");
   await expectRefusal(["frobnicate"], 64, "unknown command");
-  await expectRefusal(smallRun(dataset, "gs://bucket/run"), 78, "gs:// stores are not in this version");
+  await expectRefusal(smallRun(dataset, "az://bucket/run"), 78, "az:// stores are not in this version");
   await expectRefusal(["verify", join(folder, "no-run")], 78, "there is no run at");
   await writeFile(join(folder, "empty.jsonl"), "\n\n");
   await expectRefusal(smallRun(join(folder, "empty.jsonl"), join(folder, "e")), 78, "has no records");

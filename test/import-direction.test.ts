@@ -20,7 +20,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   engine: ["plan", "graph"],
   run: [...FLOW, "estimate"],
   read: ["store", "shard", "run", "plan"],
-  cli: [...FLOW, "run", "read"],
+  doctor: [...FLOW, "estimate", "run"],
+  cli: [...FLOW, "run", "read", "doctor"],
   ".": [...FLOW, "run", "read"],
 };
 

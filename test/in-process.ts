@@ -4,10 +4,10 @@
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { vi } from "vitest";
 import { flattenError } from "../src/base/error-transfer.js";
 import { ownProcess } from "../src/base/process-identity.js";
 import { resolveExtractOptions } from "../src/cli/extract-options.js";
+import { type DatasetScan, recordsOfStream, sampleRecords, scanStream } from "../src/data/scan.js";
 import { splitDataset } from "../src/data/split.js";
 import { LocalUnitReader } from "../src/data/unit-reader.js";
 import type { Execution, LoadedModel } from "../src/engine/engine.js";
@@ -22,6 +22,7 @@ import { Heartbeat, type HeartbeatState } from "../src/run/heartbeat.js";
 import { Leases } from "../src/run/leases.js";
 import { CommitLog } from "../src/run/log.js";
 import { openRun } from "../src/run/open-run.js";
+import { paceOf } from "../src/run/pace.js";
 import { Preemption } from "../src/run/preemption.js";
 import { Progress } from "../src/run/progress.js";
 import { planRun, type RunPlan } from "../src/run/run-plan.js";
@@ -33,21 +34,17 @@ import { type FileSystem, nodeFileSystem } from "../src/store/file-system.js";
 import type { Store } from "../src/store/store.js";
 import { TINY_MODEL, writeJsonl } from "./helpers.js";
 
-// A thread for each look at the dataset would take longer than all the rest of such a run.
-vi.mock(import("../src/data/scan.js"), async (original) => {
-  const scan = await original();
-  return {
-    ...scan,
-    sampleDataset: (dataset, count) => scan.sampleRecords(dataset, count),
-    scanDataset: (dataset, samplesPerShard, maxSamples) =>
-      Promise.all(
-        dataset.streams.map((stream, s) => {
-          const maxRecords = scan.recordsOfStream(maxSamples, s, dataset.streams.length);
-          return scan.scanStream({ stream, samplesPerShard, maxRecords });
-        }),
-      ),
-  };
-});
+/** A thread for each look at the dataset would take longer than all the rest of such a run. */
+const scanInPlace: DatasetScan = {
+  sample: sampleRecords,
+  scan: (dataset, samplesPerShard, maxSamples) =>
+    Promise.all(
+      dataset.streams.map((stream, s) => {
+        const maxRecords = recordsOfStream(maxSamples, s, dataset.streams.length);
+        return scanStream({ stream, samplesPerShard, maxRecords });
+      }),
+    ),
+};
 
 /** What the workers of a test share. */
 export interface Workshop {
@@ -81,7 +78,7 @@ export async function openWorkshop(folder: string, changes: Partial<ExtractOptio
   const options = resolveExtractOptions({ ...flags, maxSkipped: "all", yes: true }, {});
   const plan = await planRun({ ...options, ...changes });
   const { load, checkpoint } = plan;
-  const engine = createEngine(load.engine, { threads: load.threads, weights: "packed" });
+  const engine = createEngine(load.engine, { ...load, weights: "packed" });
   const model = await engine.load(buildGraph(checkpoint, load), checkpoint.weights);
   return { plan, model, hasher: new Hasher(), free: Promise.resolve() };
 }
@@ -115,7 +112,7 @@ export async function work(
   const progress = new Progress();
   let status: HeartbeatState["status"] = "starting";
   const heartbeat = new Heartbeat(store, uuid, () => ({ ...NO_NEWS, uuid, status }));
-  await heartbeat.start(options.leaseSeconds);
+  await heartbeat.start(paceOf(store, options.leaseSeconds).beatMs);
   try {
     const opened = await openRun({
       store,
@@ -123,6 +120,7 @@ export async function work(
       leases,
       hasher,
       signal: preemption.stopping,
+      scan: scanInPlace,
       onNote: () => {},
       onWarning: () => {},
       onReading: () => {},
@@ -186,7 +184,7 @@ export async function work(
       const isWhole = log.committed === log.unitTotal;
       await log.refresh();
       if (isWhole) await derived.complete(progress.takeStreams(), progress.shards > 0);
-      else await derived.write(outcome, progress.takeStreams());
+      else await derived.write(outcome, progress.takeStreams(), undefined, true);
       return outcome;
     } finally {
       await spool.removeAll();

@@ -27,6 +27,8 @@ it("has these commands, each with an example in its help", () => {
     "verify",
     "inspect",
     "export",
+    "doctor",
+    "gc",
   ]);
   for (const command of commands) {
     let help = "";

@@ -7,10 +7,10 @@ export function formatCrc(value: number): string {
 
 /** CRC32C's polynomial (Castagnoli), bits reversed. */
 const POLYNOMIAL = 0x82f63b78;
-/** x^(2^k) modulo the polynomial. */
+/** x^(2^k) modulo the polynomial, which has x + 1 as a factor: x^(2^31) is x again. (Of CRC-32, which has none, x^(2^32) is.) */
 const POWERS: readonly number[] = (() => {
   const powers = [0x40000000];
-  for (let k = 1; k < 32; k++) powers.push(multiply(powers[k - 1] ?? 0, powers[k - 1] ?? 0));
+  for (let k = 1; k < 31; k++) powers.push(multiply(powers[k - 1] ?? 0, powers[k - 1] ?? 0));
   return powers;
 })();
 
@@ -21,7 +21,7 @@ const POWERS: readonly number[] = (() => {
 export function combineCrcs(first: number, second: number, secondLength: number): number {
   let shift = 0x80000000; // x^0
   for (let bits = secondLength, k = 3; bits > 0; bits = Math.floor(bits / 2), k++)
-    if (bits % 2 === 1) shift = multiply(POWERS[k & 31] ?? 0, shift);
+    if (bits % 2 === 1) shift = multiply(POWERS[k % 31] ?? 0, shift);
   return (multiply(shift, first) ^ second) >>> 0;
 }
 

@@ -1,8 +1,10 @@
 // The registry of commands: one line each.
 
 import type { Command } from "commander";
+import { registerDoctor } from "./doctor.js";
 import { registerExport } from "./export.js";
 import { registerExtract } from "./extract.js";
+import { registerGc } from "./gc.js";
 import { registerInspect } from "./inspect.js";
 import { registerQuickstart } from "./quickstart.js";
 import { registerStatus } from "./status.js";
@@ -10,7 +12,7 @@ import { registerStreams } from "./streams.js";
 import { registerVerify } from "./verify.js";
 
 /** Commands of the contract that this version does not have. */
-const LATER = ["dashboard", "estimate", "fleet", "doctor", "gc"];
+const LATER = ["dashboard", "estimate", "fleet"];
 
 /** Adds every command to the program. */
 export function registerCommands(program: Command): void {
@@ -21,6 +23,8 @@ export function registerCommands(program: Command): void {
   registerVerify(program);
   registerInspect(program);
   registerExport(program);
+  registerDoctor(program);
+  registerGc(program);
 }
 
 /** Whether a word is a command that comes later. */

@@ -1,11 +1,13 @@
 // `sluice export`: a complete run as plain files, one a tensor.
 
 import type { Command } from "commander";
+import { SluiceError } from "../base/errors.js";
 import { tapOf } from "../model/hooks.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import { exportRun } from "../read/export.js";
 import { openRunForReading } from "../read/open-run.js";
-import { openStore } from "../store/stores.js";
+import { openStore, schemeOf } from "../store/stores.js";
+import { interruptible } from "./interrupt.js";
 import { parseChoice } from "./values.js";
 
 interface ExportFlags {
@@ -24,7 +26,7 @@ export function registerExport(program: Command): void {
     .option("--to <format>", "safetensors or npy (default: safetensors)")
     .option("--hooks <list>", "the run's hook points, as extract takes them (default: all)")
     .option("--layers <list>", "all, or a list such as 0,5-8,-1 of the run's layers (default: all)")
-    .option("--output <folder>", "where the files go (default: RUN/export)")
+    .option("--output <folder>", "where the files go (default: RUN/export; needed for a run in a bucket)")
     .option("--json", "print the list of files as JSON")
     .addHelpText(
       "after",
@@ -34,14 +36,27 @@ export function registerExport(program: Command): void {
       const readable = await openRunForReading(openStore(run));
       const { taps } = readable.run.identity;
       const chosen = parseHooks(flags.hooks ?? "all", flags.layers ?? "all", taps.map(tapOf));
-      const files = await exportRun(readable, {
-        to: parseChoice("--to", flags.to ?? "safetensors", ["safetensors", "npy"], ["parquet", "arrow"]),
-        folder: flags.output ?? `${run}/export`,
-        taps: chosen.map(({ name }) => name),
-        onFile: (file, isNew) => {
-          if (!flags.json) process.stdout.write(`${isNew ? "wrote" : "kept "} ${file}\n`);
-        },
-      });
+      const folder = localFolder(flags.output ?? `${run}/export`);
+      const exporting = (signal: AbortSignal) =>
+        exportRun(readable, {
+          signal,
+          to: parseChoice("--to", flags.to ?? "safetensors", ["safetensors", "npy"], ["parquet", "arrow"]),
+          folder,
+          taps: chosen.map(({ name }) => name),
+          onFile: (file, isNew) => {
+            if (!flags.json) process.stdout.write(`${isNew ? "wrote" : "kept "} ${file}\n`);
+          },
+        });
+      const files = await interruptible(exporting);
       if (flags.json) process.stdout.write(`${JSON.stringify({ files })}\n`);
     });
+}
+
+/** The folder, where it is one on a disk. @throws SluiceError `usage` otherwise. */
+function localFolder(folder: string): string {
+  if (schemeOf(folder) === undefined) return folder;
+  throw new SluiceError("usage", "export writes its files to a local folder", {
+    found: folder,
+    fix: "Name one with --output ./folder.",
+  });
 }

@@ -5,6 +5,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { SluiceError } from "../base/errors.js";
 import type { ExtractOptions } from "../run/extract-options.js";
+import { resolveEngine } from "./engine-flags.js";
 import { parseBytes, parseChoice, parseNames, parsePositive, parseSwitch, parseWhole } from "./values.js";
 
 /** The flags as commander gives them: strings and booleans, by camel-cased name. */
@@ -111,7 +112,6 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     positions,
     skipSpecial: flags.skipSpecial === true,
     dtype: parseChoice("--dtype", text("dtype") ?? "bfloat16", ["bfloat16", "float16", "float32"]),
-    computeDType: resolveComputeDType(text("computeDtype") ?? "auto"),
     format: parseChoice("--format", text("format") ?? "safetensors", ["safetensors", "pkl.gz"]),
     shardBytes:
       shardSize === undefined || samplesPerShard !== undefined
@@ -134,8 +134,13 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     prompt,
     augment,
     bos,
-    engine: resolveEngine(text("engine") ?? "auto", text("device") ?? "auto"),
-    weights: parseChoice("--weights", text("weights") ?? "auto", ["auto", "packed", "mapped"]),
+    ...resolveEngine({
+      engine: text("engine"),
+      device: text("device"),
+      plugin: text("plugin"),
+      computeDType: text("computeDtype"),
+      weights: text("weights"),
+    }),
     seed: whole("--seed", text("seed"), 0, 0xffffffff) ?? 42,
     maxSkipped: resolveMaxSkipped(text("maxSkipped")),
     threads: whole("--threads", text("threads"), 1, 1024) ?? availableParallelism(),
@@ -180,7 +185,8 @@ function refuseLongDocumentFlags(
     refuse(`--positions ${positions}`, "would mix the documents of a context: it needs --attend-across");
 }
 
-function resolveOutput(flags: Flags, env: Environment): string {
+/** Where the run is to live. @throws SluiceError `usage` where nothing says so. */
+export function resolveOutput(flags: Flags, env: Environment): string {
   if (flags.output === "") throw emptyFlag("output");
   if (typeof flags.output === "string") return flags.output;
   if (env.UPLOAD_TO_GCS !== undefined && parseSwitch("UPLOAD_TO_GCS", env.UPLOAD_TO_GCS)) {
@@ -219,17 +225,6 @@ function defaultTooLong(prompt: string, positions: string): string {
 
 function countsFromEnd(positions: string): boolean {
   return positions === "last" || /(^|,|:)-\d/.test(positions);
-}
-
-function resolveComputeDType(text: string): "float32" {
-  const chosen = parseChoice("--compute-dtype", text, ["auto", "float32"], ["bfloat16"]);
-  return chosen === "auto" ? "float32" : chosen;
-}
-
-function resolveEngine(engine: string, device: string): string {
-  parseChoice("--device", device, ["auto", "cpu"], ["cuda", "tpu"]);
-  const chosen = parseChoice("--engine", engine, ["auto", "onnx", "reference"], ["xla"]);
-  return chosen === "auto" ? "onnx" : chosen;
 }
 
 function resolveMaxSkipped(text: string | undefined): number | "all" | "half" {

@@ -1,7 +1,6 @@
 // `sluice inspect`: what is inside a run, or one of its shards.
 
 import { stat } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
@@ -59,7 +58,7 @@ export function registerInspect(program: Command): void {
           fix: "A shard is read with its run: name it where it lies.",
         });
       }
-      const readable = await openRunForReading(openStore(shard ? dirname(dirname(resolve(target))) : target));
+      const readable = await openRunForReading(openStore(shard ? runOf(target, shard.index) : target));
       const { log } = readable;
       const commits = shard ? readOne(readable, Number(shard[1]), Number(shard[2]) - 1) : log.commits();
       if (!shard && log.committed === 0)
@@ -74,6 +73,12 @@ export function registerInspect(program: Command): void {
       });
       process.stdout.write(flags.json ? `${JSON.stringify(inspection)}\n` : `${describe(inspection)}\n`);
     });
+}
+
+/** The run that a shard's path or address lies in. @param at where `tpu_N/` begins, or the slash before it. */
+function runOf(target: string, at: number): string {
+  if (at === 0) return target.startsWith("/") ? "/" : ".";
+  return target.slice(0, at);
 }
 
 async function* readOne({ log, store }: ReadableRun, stream: number, index: number): AsyncGenerator<Commit> {

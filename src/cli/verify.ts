@@ -9,6 +9,7 @@ import type { DatasetDifference } from "../run/compare-dataset.js";
 import { describeNonFinite } from "../run/non-finite.js";
 import { openStore } from "../store/stores.js";
 import { compareWithTransformers, describeAgainstHf } from "./against-hf.js";
+import { interruptible } from "./interrupt.js";
 import { formatCount, ProgressLine, paint } from "./render.js";
 import { parseWhole } from "./values.js";
 
@@ -52,16 +53,20 @@ export function registerVerify(program: Command): void {
       let state = "verifying";
       const line = new ProgressLine(() => state);
       try {
-        const report = await verifyRun(readable, {
-          deep: flags.deep === true,
-          ...(flags.dataset === undefined ? {} : { dataset: flags.dataset }),
-          onProgress: (done) => {
-            state = `${formatCount(done)} shards verified`;
-          },
-          onDataset: (bytes, total) => {
-            state = `${formatBytes(bytes)} of ${formatBytes(total)} of the dataset read`;
-          },
-        });
+        const report = await interruptible((signal) =>
+          verifyRun(readable, {
+            deep: flags.deep === true,
+            signal,
+            ...(flags.dataset === undefined ? {} : { dataset: flags.dataset }),
+            onProgress: (done, units, bytes) => {
+              const read = flags.deep ? `, ${formatBytes(bytes)} read` : "";
+              state = `${formatCount(done)} of ${formatCount(units)} shards verified${read}`;
+            },
+            onDataset: (bytes, total) => {
+              state = `${formatBytes(bytes)} of ${formatBytes(total)} of the dataset read`;
+            },
+          }),
+        );
         // What is damaged is reported as that first.
         const compared =
           samples === 0 || isBroken(report)

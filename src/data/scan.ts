@@ -23,6 +23,18 @@ export interface SampleRequest {
   readonly count: number;
 }
 
+/** The passes over a dataset that a run's creation makes. */
+export interface DatasetScan {
+  sample(dataset: Dataset, count: number, signal?: AbortSignal): Promise<SampledRecord[]>;
+  scan(
+    dataset: Dataset,
+    samplesPerShard: number,
+    maxSamples: number | undefined,
+    onProgress?: (bytes: number) => void,
+    signal?: AbortSignal,
+  ): Promise<UnitTable[]>;
+}
+
 /** Messages from the thread. */
 export type ScanReply =
   | { readonly bytes: number }
@@ -84,6 +96,9 @@ export function sampleDataset(
 ): Promise<SampledRecord[]> {
   return runInThread<SampledRecord[]>({ dataset, count }, () => {}, signal);
 }
+
+/** Both passes, each in a thread. */
+export const threadedScan: DatasetScan = { sample: sampleDataset, scan: scanDataset };
 
 function runInThread<T extends UnitTable | SampledRecord[]>(
   request: ScanRequest | SampleRequest,

@@ -4,6 +4,7 @@ import { SluiceError } from "../base/errors.js";
 import type { Engine } from "./engine.js";
 import { onnxEngine } from "./onnx.js";
 import { referenceEngine } from "./reference.js";
+import { xlaEngine } from "./xla.js";
 
 /** What an engine is told. */
 export interface EngineOptions {
@@ -11,11 +12,19 @@ export interface EngineOptions {
   readonly threads: number;
   /** How the matrices of linear layers are held; engines that know one way take it. */
   readonly weights: "packed" | "mapped";
+  /** What matrix products read; engines that know float32 alone are given that. */
+  readonly compute?: "float32" | "bfloat16";
+  /** The library of a PJRT plug-in, for `xla`. */
+  readonly plugin?: string | null;
 }
 
 const ENGINES: Readonly<Record<string, (options: EngineOptions) => Engine>> = {
   onnx: onnxEngine,
   reference: referenceEngine,
+  xla: ({ plugin, compute = "float32", threads }) => {
+    if (!plugin) throw new SluiceError("bug", "the engine xla was asked for without a plug-in");
+    return xlaEngine({ plugin, compute, threads });
+  },
 };
 
 /** The engine of that name. @throws SluiceError `usage` naming those there are. */

@@ -8,9 +8,12 @@ import { type HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
 /** Queries of a block: enough rows for a product to be fast, few enough that little is computed only to be masked. */
 const BLOCK = 256;
 
-/** Bytes that the scores of one token take while its block is computed: in float32, with their exponentials. */
-export function scoreBytesPerToken(heads: number, length: number): number {
-  return 2 * 4 * heads * Math.min(BLOCK, length);
+/**
+ * Bytes that scores take for each token of a batch while a block of queries is computed: in float32, with their exponentials. Less where
+ * samples are shorter than a block.
+ */
+export function scoreBytesPerToken(heads: number): number {
+  return 2 * 4 * heads * BLOCK;
 }
 
 type Attention = GraphNode & { op: "attention" };

@@ -1,7 +1,7 @@
 // `sluice export`: a run's tensors as one file each, all samples one after the other in the order of stream and unit. Plain
 // formats; resumable, because a file exists only when it is whole.
 
-import { open, rename, stat } from "node:fs/promises";
+import { open, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { bytesOf, type DType, elementsOf, safetensorsName } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
@@ -9,7 +9,7 @@ import { decodeBfloat16 } from "../base/float16.js";
 import type { Commit } from "../run/commit.js";
 import { makeFolders } from "../store/file-system.js";
 import type { ReadableRun } from "./open-run.js";
-import { readTensor } from "./read-tensor.js";
+import { readTensorOfEach, type TensorPiece } from "./read-tensor.js";
 
 /** What to export. */
 export interface ExportOptions {
@@ -18,16 +18,11 @@ export interface ExportOptions {
   /** Full names of the taps. */
   readonly taps: readonly string[];
   readonly onFile?: (file: string, isNew: boolean) => void;
+  readonly signal?: AbortSignal | undefined;
 }
 
-const INDEX = [
-  "sample_ids",
-  "sample_parts",
-  "token_ids",
-  "positions",
-  "token_flags",
-  "sample_offsets",
-] as const;
+const OFFSETS = "sample_offsets";
+const INDEX = ["sample_ids", "sample_parts", "token_ids", "positions", "token_flags", OFFSETS] as const;
 
 /**
  * Exports the taps and the index of a complete run.
@@ -35,7 +30,7 @@ const INDEX = [
  */
 export async function exportRun(readable: ReadableRun, options: ExportOptions): Promise<string[]> {
   const units = readable.log.unitTotal;
-  const commits = await readable.log.readAll();
+  const commits = await readable.log.readAll(options.signal);
   if (commits.length < units) {
     throw new SluiceError("data", `the run at ${readable.store.uri} is not complete`, {
       found: `${commits.length} of ${units} shards`,
@@ -53,7 +48,7 @@ export async function exportRun(readable: ReadableRun, options: ExportOptions): 
   for (const name of [...options.taps, ...INDEX]) {
     const file = join(options.folder, `${name}.${options.to}`);
     const isNew = !(await stat(file).catch(() => null));
-    if (isNew) await writeTensor(readable, withData, name, options.to, file);
+    if (isNew) await writeTensor(readable, withData, name, { ...options, file });
     options.onFile?.(file, isNew);
     files.push(file);
   }
@@ -64,44 +59,67 @@ async function writeTensor(
   readable: ReadableRun,
   commits: readonly Commit[],
   name: string,
-  to: "safetensors" | "npy",
-  file: string,
+  { to, file, signal }: Pick<ExportOptions, "to" | "signal"> & { readonly file: string },
 ): Promise<void> {
-  const places = commits.map((commit) => commit.tensors[name]).filter((place) => place !== undefined);
-  const [first] = places;
-  if (!first) throw new SluiceError("data", `no shard has a tensor ${name}`);
-  const isOffsets = name === "sample_offsets";
-  const rows = places.reduce(
-    (sum, place) => sum + (place.shape[0] ?? 0) - (isOffsets ? 1 : 0),
-    isOffsets ? 1 : 0,
-  );
-  const shape = [rows, ...first.shape.slice(1)];
+  const stored = describeWhole(commits, name);
   // numpy has no bfloat16: .npy files hold its values in float32, exactly.
-  const dtype: DType = to === "npy" && first.dtype === "bfloat16" ? "float32" : first.dtype;
-  const out = await open(`${file}.tmp`, "w");
+  const dtype: DType = to === "npy" && stored.dtype === "bfloat16" ? "float32" : stored.dtype;
+  const { run } = readable.run;
+  const temporary = `${file}.tmp`;
+  const out = await open(temporary, "w");
   try {
     await out.writeFile(
-      to === "npy" ? npyHeader(dtype, shape) : safetensorsHeader(name, dtype, shape, readable.run.run),
+      to === "npy" ? npyHeader(dtype, stored.shape) : safetensorsHeader(name, dtype, stored.shape, run),
     );
-    let before = 0n;
-    for (const [i, commit] of commits.entries()) {
-      let bytes = await readTensor(readable.store, commit, name);
-      if (dtype !== first.dtype) {
-        const values = decodeBfloat16(new Uint16Array(bytes.slice().buffer));
-        bytes = new Uint8Array(values.buffer);
-      }
-      if (isOffsets) {
-        const offsets = new BigInt64Array(bytes.slice().buffer).map((offset) => offset + before);
-        before = offsets.at(-1) ?? before;
-        bytes = new Uint8Array(offsets.buffer).subarray(i === 0 ? 0 : 8);
-      }
-      await out.writeFile(bytes);
+    const offsets = name === OFFSETS ? new JoinedOffsets() : null;
+    for await (const piece of readTensorOfEach(readable.store, commits, name, signal)) {
+      const bytes = dtype === stored.dtype ? piece.bytes : widen(piece.bytes);
+      await out.writeFile(offsets ? offsets.join(piece) : bytes);
     }
     await out.sync();
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
   } finally {
     await out.close();
   }
-  await rename(`${file}.tmp`, file);
+  await rename(temporary, file);
+}
+
+/** The tensor that all shards' together make. @throws SluiceError `data` where they do not fit together. */
+function describeWhole(commits: readonly Commit[], name: string): { dtype: DType; shape: number[] } {
+  const places = commits.map((commit) => commit.tensors[name]).filter((place) => place !== undefined);
+  const [first] = places;
+  if (!first) throw new SluiceError("data", `no shard has a tensor ${name}`);
+  const rowOf = ({ dtype, shape }: typeof first) => `${dtype} [${["rows", ...shape.slice(1)].join(", ")}]`;
+  const expected = name === OFFSETS ? "int64 [rows]" : rowOf(first);
+  const other = places.find((place) => rowOf(place) !== expected);
+  if (other)
+    throw new SluiceError("data", `${name} is not of one kind in all shards`, {
+      found: rowOf(other),
+      expected,
+    });
+  // Of offsets, one shard's last is the next one's first.
+  const extra = name === OFFSETS ? 1 : 0;
+  const rows = places.reduce((sum, place) => sum + (place.shape[0] ?? 0) - extra, extra);
+  return { dtype: first.dtype, shape: [rows, ...first.shape.slice(1)] };
+}
+
+/** Offsets into one shard, as they come, to offsets into all. */
+class JoinedOffsets {
+  #before = 0n;
+  #last = 0n;
+
+  join({ bytes, commit, at }: TensorPiece): Uint8Array {
+    if (at === 0) this.#before = this.#last;
+    const offsets = new BigInt64Array(bytes.slice().buffer).map((offset) => offset + this.#before);
+    this.#last = offsets.at(-1) ?? this.#last;
+    return new Uint8Array(offsets.buffer).subarray(commit > 0 && at === 0 ? 8 : 0);
+  }
+}
+
+function widen(bfloat16: Uint8Array): Uint8Array {
+  return new Uint8Array(decodeBfloat16(new Uint16Array(bfloat16.slice().buffer)).buffer);
 }
 
 /** NumPy's format, version 1.0 (numpy/lib/format.py). */

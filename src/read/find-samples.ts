@@ -4,9 +4,10 @@ import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
 import { unitName } from "../plan/unit.js";
 import type { Commit } from "../run/commit.js";
+import { dataName } from "../run/log.js";
 import type { Store } from "../store/store.js";
 import type { ReadableRun } from "./open-run.js";
-import { readInt32, readInt64, readTensor } from "./read-tensor.js";
+import { readInt32, readInt64, readOffsets, readTensor } from "./read-tensor.js";
 
 /** Which sample: the record's index in the dataset, or the id that it has there. */
 export type WantedSample = { readonly record: number } | { readonly id: string };
@@ -34,20 +35,30 @@ export interface ShardSamples {
 
 /** Reads a shard's index. @throws SluiceError `data` where it is corrupt, or has none (pkl.gz). */
 export async function openShardSamples(store: Store, commit: Commit): Promise<ShardSamples> {
-  const infos = Buffer.from(await readTensor(store, commit, "sample_info"));
-  const infoOffsets = await readInt64(store, commit, "sample_info_offsets");
-  return {
-    commit,
-    records: await readInt64(store, commit, "sample_ids"),
-    parts: await readInt32(store, commit, "sample_parts"),
-    inputIds: await readInt32(store, commit, "input_ids"),
-    inputOffsets: await readInt64(store, commit, "input_offsets"),
-    rowOffsets: await readInt64(store, commit, "sample_offsets"),
-    positions: await readInt32(store, commit, "positions"),
-    tokenIds: await readInt32(store, commit, "token_ids"),
-    flags: await readTensor(store, commit, "token_flags"),
-    info: (number) => JSON.parse(infos.toString("utf8", infoOffsets[number], infoOffsets[number + 1])),
+  const [infos, infoOffsets, records, parts, inputIds, inputOffsets, rowOffsets, positions, tokenIds, flags] =
+    await Promise.all([
+      readTensor(store, commit, "sample_info"),
+      readOffsets(store, commit, "sample_info_offsets", "sample_info"),
+      readInt64(store, commit, "sample_ids"),
+      readInt32(store, commit, "sample_parts"),
+      readInt32(store, commit, "input_ids"),
+      readOffsets(store, commit, "input_offsets", "input_ids"),
+      readOffsets(store, commit, "sample_offsets", "token_ids"),
+      readInt32(store, commit, "positions"),
+      readInt32(store, commit, "token_ids"),
+      readTensor(store, commit, "token_flags"),
+    ]);
+  const info = (number: number): unknown => {
+    const text = Buffer.from(infos.subarray(infoOffsets[number], infoOffsets[number + 1])).toString("utf8");
+    try {
+      return JSON.parse(text);
+    } catch (cause) {
+      throw new SluiceError("data", `sample ${number} of ${dataName(commit)} has no JSON in sample_info`, {
+        cause,
+      });
+    }
   };
+  return { commit, records, parts, inputIds, inputOffsets, rowOffsets, positions, tokenIds, flags, info };
 }
 
 /**

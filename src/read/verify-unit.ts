@@ -7,9 +7,12 @@ import type { Unit } from "../plan/unit.js";
 import type { Commit } from "../run/commit.js";
 import { commitName, dataName } from "../run/log.js";
 import type { ReadableRun } from "./open-run.js";
-import { readInt32, readInt64 } from "./read-tensor.js";
+import { type ReadShardOptions, readShard, type TensorBytes } from "./read-shard.js";
+import { readTensor, toInt32, toInt64, toOffsets } from "./read-tensor.js";
 
-const PIECE_BYTES = 8 << 20;
+/** Whose samples a shard's rows are, and what the model read. */
+const SAMPLES = ["sample_ids", "sample_parts"];
+const TOKENS = ["input_ids", "input_offsets", "token_ids", "positions", "sample_offsets"];
 
 /** An object that is damaged, missing or foreign, and how. */
 export interface Problem {
@@ -27,23 +30,38 @@ export interface UnitFindings {
   readonly duplicated: readonly string[];
 }
 
-/** Looks at one unit. @param deep whether every byte of its data is read. @throws SluiceError `store` where it cannot be reached. */
-export async function verifyUnit(readable: ReadableRun, unit: Unit, deep: boolean): Promise<UnitFindings> {
+/**
+ * Looks at one unit.
+ * @param deep how every byte of its data is read, once; null where they are not: then what the store itself says of the object's
+ *   checksum is taken for it, and where it says nothing the index of samples is read.
+ * @throws SluiceError `store` where it cannot be reached.
+ */
+export async function verifyUnit(
+  readable: ReadableRun,
+  unit: Unit,
+  deep: ReadShardOptions | null,
+): Promise<UnitFindings> {
   let commit: Commit | null = null;
   try {
     commit = await readable.log.read(unit);
     if (commit === null || commit.data === null) return { unit, commit, problems: [], duplicated: [] };
-    const problems = await checkData(readable, commit, deep);
-    if (deep && problems.length === 0) problems.push(...(await checkTokens(readable, commit)));
-    const samples = problems.length > 0 ? [] : await readSamples(readable, commit);
+    const name = dataName(commit) ?? "";
+    const fail = (reason: string): UnitFindings => ({
+      unit,
+      commit,
+      problems: [{ name, reason }],
+      duplicated: [],
+    });
+    const { problem, tensors } = await checkData(readable, commit, name, deep);
+    if (problem !== null) return fail(problem);
+    const wrongToken = deep ? findWrongToken(commit, tensors) : null;
+    if (wrongToken !== null) return fail(wrongToken);
+    const samples = samplesOf(commit, tensors);
     const streams = readable.run.identity.dataset.streams.length;
-    const isForeign = ({ record }: Sample) => !belongsTo(unit, record, streams);
-    const stranger = samples.find(isForeign);
-    if (stranger)
-      problems.push({
-        name: dataName(commit) ?? "",
-        reason: `holds a sample of record ${stranger.record}, which is not of its unit`,
-      });
+    const stranger = samples.find(({ record }) => !belongsTo(unit, record, streams));
+    const problems = stranger
+      ? [{ name, reason: `holds a sample of record ${stranger.record}, which is not of its unit` }]
+      : [];
     return { unit, commit, problems, duplicated: findRepeated(samples.map((s) => `${s.record}:${s.part}`)) };
   } catch (error) {
     if (!isSluiceError(error, "data")) throw error;
@@ -51,44 +69,52 @@ export async function verifyUnit(readable: ReadableRun, unit: Unit, deep: boolea
   }
 }
 
-async function checkData({ store, log }: ReadableRun, commit: Commit, deep: boolean): Promise<Problem[]> {
-  const name = dataName(commit) ?? "";
-  const size = log.listedSize(name) ?? (await store.head(name))?.size;
-  if (size === undefined) return [{ name, reason: "missing" }];
-  if (size !== commit.size) return [{ name, reason: `${size} bytes, ${commit.size} committed` }];
-  if (!deep) return [];
-  const hash = createHash("sha256");
-  for (let start = 0; start < size; start += PIECE_BYTES) {
-    hash.update(await store.read(name, { start, end: Math.min(size, start + PIECE_BYTES) }));
-  }
-  return hash.digest("hex") === commit.sha256
-    ? []
-    : [{ name, reason: "its SHA-256 is not the committed one" }];
+/** What is wrong with the data object; and of its index what was read. */
+async function checkData(
+  { store, log }: ReadableRun,
+  commit: Commit,
+  name: string,
+  deep: ReadShardOptions | null,
+): Promise<{ readonly problem: string | null; readonly tensors: TensorBytes }> {
+  const fail = (problem: string) => ({ problem, tensors: new Map() });
+  const listed = log.listedSize(name);
+  // Of a folder the listing says all there is; other stores may know a checksum.
+  const isListed = listed !== undefined && (deep !== null || store.spool !== undefined);
+  const stored = isListed ? { size: listed, crc32c: undefined } : await store.head(name);
+  if (stored === null) return fail("missing");
+  if (stored.size !== commit.size) return fail(`${stored.size} bytes, ${commit.size} committed`);
+  if (deep) return readShard(store, commit, [...SAMPLES, ...TOKENS], deep);
+  if (stored.crc32c !== undefined && commit.crc32c !== null)
+    return stored.crc32c === commit.crc32c
+      ? { problem: null, tensors: new Map() }
+      : fail(`CRC32C ${stored.crc32c} by what the store says, ${commit.crc32c} committed`);
+  const names = SAMPLES.filter((tensor) => commit.tensors[tensor] !== undefined);
+  const read = async (tensor: string) => [tensor, await readTensor(store, commit, tensor)] as const;
+  return { problem: null, tensors: new Map(await Promise.all(names.map(read))) };
 }
 
-/** The tokens in the shard are those that its commit names, and each row is of the token that it says. */
-async function checkTokens({ store }: ReadableRun, commit: Commit): Promise<Problem[]> {
-  if (commit.tensors.input_ids === undefined) return [];
-  const name = dataName(commit) ?? "";
-  const ids = await readInt32(store, commit, "input_ids");
-  const offsets = await readInt64(store, commit, "input_offsets");
+/** The tokens in the shard are those that its commit names, and each row is of the token that it says; otherwise what is wrong. */
+function findWrongToken(commit: Commit, tensors: TensorBytes): string | null {
+  const bytes = (name: string) => tensors.get(name) ?? new Uint8Array();
+  if (!tensors.has("input_ids")) return null;
+  const ids = toInt32(commit, "input_ids", bytes("input_ids"));
+  const offsets = toOffsets(commit, "input_offsets", "input_ids", bytes("input_offsets"));
   const hash = createHash("sha256");
   for (let s = 0; s + 1 < offsets.length; s++) {
     const sample = ids.subarray(offsets[s], offsets[s + 1]);
     hash.update(Int32Array.of(sample.length)).update(sample);
   }
-  if (hash.digest("hex") !== commit.token_sha256)
-    return [{ name, reason: "its token ids are not those that its commit names" }];
-  const rowIds = await readInt32(store, commit, "token_ids");
-  const places = await readInt32(store, commit, "positions");
-  const rowOffsets = await readInt64(store, commit, "sample_offsets");
+  if (hash.digest("hex") !== commit.token_sha256) return "its token ids are not those that its commit names";
+  const rowIds = toInt32(commit, "token_ids", bytes("token_ids"));
+  const places = toInt32(commit, "positions", bytes("positions"));
+  const rowOffsets = toOffsets(commit, "sample_offsets", "token_ids", bytes("sample_offsets"));
   for (let s = 0; s + 1 < rowOffsets.length; s++)
     for (let row = rowOffsets[s] ?? 0; row < (rowOffsets[s + 1] ?? 0); row++) {
       const place = places[row] ?? -1;
       if (place >= 0 && rowIds[row] !== ids[(offsets[s] ?? 0) + place])
-        return [{ name, reason: `row ${row} is not of the token at its place` }];
+        return `row ${row} is not of the token at its place`;
     }
-  return [];
+  return null;
 }
 
 interface Sample {
@@ -97,12 +123,12 @@ interface Sample {
   readonly part: number;
 }
 
-/** The samples of a safetensors shard, by its own index; a pkl.gz shard has no index to read. */
-async function readSamples({ store }: ReadableRun, commit: Commit): Promise<Sample[]> {
-  if (commit.tensors.sample_ids === undefined) return [];
-  const ids = await readInt64(store, commit, "sample_ids");
-  const parts = await readInt32(store, commit, "sample_parts");
-  return ids.map((record, i) => ({ record, part: parts[i] ?? 0 }));
+/** The samples of a safetensors shard, by its own index; none where it was not read, or there is none (pkl.gz). */
+function samplesOf(commit: Commit, tensors: TensorBytes): Sample[] {
+  const [ids, parts] = SAMPLES.map((name) => tensors.get(name));
+  if (!ids || !parts) return [];
+  const numbers = toInt32(commit, "sample_parts", parts);
+  return toInt64(commit, "sample_ids", ids).map((record, i) => ({ record, part: numbers[i] ?? 0 }));
 }
 
 /** Record i of the dataset is record floor(i / S) of stream i mod S. */

@@ -6,10 +6,12 @@ import { type Unit, unitName } from "../plan/unit.js";
 import type { Commit, NonFiniteEntry, SkippedEntry } from "../run/commit.js";
 import { compareDataset, type DatasetDifference } from "../run/compare-dataset.js";
 import { mergeNonFinite } from "../run/non-finite.js";
+import { PieceBudget } from "../store/read-pieces.js";
 import type { ReadableRun } from "./open-run.js";
 import { type Problem, verifyUnit } from "./verify-unit.js";
 
-const UNITS_AT_ONCE = 8;
+/** Units that are looked at at once: each waits for one or two requests. Of their bytes, a budget says how many are under way. */
+const UNITS_AT_ONCE = 32;
 
 /** What `sluice verify --json` prints. */
 export interface VerifyReport {
@@ -53,25 +55,26 @@ export function isBroken(report: VerifyReport): boolean {
   );
 }
 
-/** Verifies a run. @param onProgress gets the commits looked at so far. */
+/** Verifies a run. */
 export async function verifyRun(
   readable: ReadableRun,
   options: {
     readonly deep: boolean;
     /** A dataset to compare the records with. */
     readonly dataset?: string;
-    readonly onProgress?: (done: number) => void;
+    /** Gets the units looked at so far, how many there are, and with `deep` the bytes read. */
+    readonly onProgress?: (done: number, units: number, bytes: number) => void;
     /** Gets the bytes of the dataset read so far, and in all. */
     readonly onDataset?: (bytes: number, total: number) => void;
     readonly signal?: AbortSignal;
   },
 ): Promise<VerifyReport> {
   const { store, run, log } = readable;
-  const { dataset: path, onDataset: onProgress, signal } = options;
+  const { dataset: path, onDataset, signal } = options;
   const compared =
     path === undefined
       ? null
-      : { path, differences: await compareDataset(path, { store, run, log, onProgress, signal }) };
+      : { path, differences: await compareDataset(path, { store, run, log, onProgress: onDataset, signal }) };
   const missing: string[] = [];
   const corrupt: Problem[] = log
     .foreignNames()
@@ -84,14 +87,22 @@ export async function verifyRun(
   const total = { records: 0, samples: 0, shards: 0, tokens: 0, bytes: 0 };
   let expected = 0;
   let done = 0;
-  const look = (unit: Unit) => verifyUnit(readable, unit, options.deep);
+  let bytes = 0;
+  const tell = () => options.onProgress?.(done, log.unitTotal, bytes);
+  const onBytes = (read: number) => {
+    bytes += read;
+    tell();
+  };
+  const deep = options.deep ? { budget: new PieceBudget(), signal, onBytes } : null;
+  const look = (unit: Unit) => verifyUnit(readable, unit, deep);
   for await (const { unit, commit, problems, duplicated: twice } of mapAhead(
     log.units(),
     UNITS_AT_ONCE,
     look,
     signal,
   )) {
-    options.onProgress?.(++done);
+    done += 1;
+    tell();
     expected += unit.to - unit.from;
     corrupt.push(...problems);
     duplicated.push(...twice);

@@ -1,6 +1,7 @@
 // Which unit next. A worker does its own stream first, in order; then any other unit, in an order of its own (a walk whose
 // start and stride follow from its uuid), so that workers that know nothing of each other seldom meet at the same unit.
 
+import { type Clock, realClock } from "../base/clock.js";
 import { randomBelow, randomNumbers } from "../base/random.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Lease, Leases } from "./leases.js";
@@ -11,6 +12,9 @@ export const FAILURES_LAST = 3;
 export const FAILURES_GIVEN_UP = 5;
 /** Between two looks at what others have done, or 20 times what a look takes. */
 const LOOK_EVERY_MS = 5_000;
+/** Requests that a unit costs which turns out to be taken; and those of a look at all leases and heartbeats. */
+const MISS_COST = 2;
+const LEASES_COST = 2;
 
 /** A unit that this worker holds and that had no commit when it was taken, or whose data is to be made again. */
 export interface Claim {
@@ -36,6 +40,7 @@ export interface ClaimOptions {
   readonly steal: boolean;
   /** Units whose data has gone missing, to be made again though they have a commit: found out while the first units are computed. */
   readonly repair: Promise<readonly Unit[]>;
+  readonly clock?: Clock;
 }
 
 /** Hands out units, one claim at a time. */
@@ -43,20 +48,29 @@ export class Claims {
   readonly #log: CommitLog;
   readonly #leases: Leases;
   readonly #options: ClaimOptions;
+  readonly #clock: Clock;
   /** Candidates of this pass. */
   #candidates: Generator<Unit> | undefined;
   /** When the last look at the run ended, and how long it took; milliseconds. */
   #lookedAt = 0;
   #lookTook = 0;
+  /** Requests that the last look took, and that units have cost since which were taken. */
+  #lookCost = 0;
+  #missCost = 0;
+  /** Whether the pass goes on to other streams. On an object store the own stream comes alone, and then a look. */
+  #coversAll = true;
+  #isOwnDone = false;
   readonly #repair = new Map<string, Unit>();
   readonly #mine = new Set<string>();
   /** What looking for missing data raised. */
   #problem: { readonly error: unknown } | undefined;
 
+  /** @param log has just been listed. */
   constructor(log: CommitLog, leases: Leases, options: ClaimOptions) {
     this.#log = log;
     this.#leases = leases;
     this.#options = options;
+    this.#clock = options.clock ?? realClock;
     options.repair.then(
       (units) => {
         for (const unit of units) this.#repair.set(unitName(unit), unit);
@@ -78,23 +92,46 @@ export class Claims {
    */
   async next(): Promise<Claim | NoClaim> {
     if (this.#problem) throw this.#problem.error;
-    const lookAgain = Math.max(LOOK_EVERY_MS, 20 * this.#lookTook);
-    if (!this.#candidates || performance.now() - this.#lookedAt > lookAgain) {
-      const started = performance.now();
-      await this.#leases.refresh();
-      await this.#log.refresh();
-      this.#candidates = this.#listCandidates(await this.#isStreamShared());
-      this.#lookedAt = performance.now();
-      this.#lookTook = this.#lookedAt - started;
+    for (;;) {
+      if (!this.#candidates || this.#isLookDue()) this.#candidates = await this.#look();
+      // Not for-of: leaving it would close the generator, which the next call goes on with.
+      for (let next = this.#candidates.next(); !next.done; next = this.#candidates.next()) {
+        const claim = await this.#tryClaim(next.value);
+        if (claim) return claim;
+      }
+      this.#candidates = undefined;
+      if (this.#coversAll) break;
+      this.#isOwnDone = true;
     }
-    // Not for-of: leaving it would close the generator, which the next call goes on with.
-    for (let next = this.#candidates.next(); !next.done; next = this.#candidates.next()) {
-      const claim = await this.#tryClaim(next.value);
-      if (claim) return claim;
-    }
-    this.#candidates = undefined;
     await this.#options.repair;
     return this.#summarise();
+  }
+
+  #isLookDue(): boolean {
+    const looked = this.#clock.now() - this.#lookedAt;
+    // Where a look costs requests, guesses must have cost as many.
+    if (this.#log.isRemote) return looked > LOOK_EVERY_MS && this.#missCost >= this.#lookCost;
+    return looked > Math.max(LOOK_EVERY_MS, 20 * this.#lookTook);
+  }
+
+  /** Sees what others hold and have done, and begins a pass. */
+  async #look(): Promise<Generator<Unit>> {
+    const { steal, stream } = this.#options;
+    const { isRemote } = this.#log;
+    const isFirst = this.#lookCost === 0;
+    const started = this.#clock.now();
+    await this.#leases.refresh();
+    // What is leased is not committed, or will be seen to be soon.
+    const isLeased = (unit: Unit) => this.#leases.isLeased(unitName(unit));
+    this.#lookCost =
+      LEASES_COST + (isRemote && isFirst ? 0 : await this.#log.lookAtOpen({ except: isLeased }));
+    this.#missCost = 0;
+    const isShared = await this.#isStreamShared();
+    const hasOwn = () => [...this.#log.unitsOf(stream)].some((unit) => !this.#isDone(unit));
+    this.#coversAll = !isRemote || !steal || this.#isOwnDone || !hasOwn();
+    this.#lookedAt = this.#clock.now();
+    this.#lookTook = this.#lookedAt - started;
+    return this.#listCandidates(isShared);
   }
 
   /** The unit is committed or dropped: it may be claimed again where it is still open. */
@@ -111,9 +148,14 @@ export class Claims {
   async #tryClaim(unit: Unit): Promise<Claim | null> {
     const name = unitName(unit);
     if (this.#mine.has(name) || this.#leases.failures(unit) >= FAILURES_GIVEN_UP) return null;
+    if (this.#isDone(unit)) return null;
     const lease = await this.#leases.claim(name);
-    if (!lease) return null;
+    if (!lease) {
+      this.#missCost += MISS_COST;
+      return null;
+    }
     if (!this.isRepair(unit) && (await this.#log.isCommitted(unit))) {
+      this.#missCost += MISS_COST;
       await this.#leases.release(lease);
       return null;
     }
@@ -125,24 +167,37 @@ export class Claims {
     return this.#log.seems(unit) && !this.isRepair(unit);
   }
 
-  /** The units that are still to be done, in this worker's order; those that failed often come last. */
+  /**
+   * The units that are still to be done, in this worker's order; those that failed often come last, and on an object store before
+   * them those that somebody holds, whom it may cost requests to know dead.
+   */
   *#listCandidates(isShared: boolean): Generator<Unit> {
     const failing: Unit[] = [];
+    const held: Unit[] = [];
     for (const unit of this.#unitsInOrder(isShared)) {
       if (this.#isDone(unit)) continue;
-      if (this.#leases.failures(unit) < FAILURES_LAST) yield unit;
-      else failing.push(unit);
+      const isHeld = this.#log.isRemote && this.#coversAll && this.#leases.isLeased(unitName(unit));
+      if (this.#leases.failures(unit) >= FAILURES_LAST) failing.push(unit);
+      else if (isHeld) held.push(unit);
+      else yield unit;
     }
+    yield* held;
     yield* failing;
   }
 
   /** The own stream in order, unless somebody else is working on it too; then all, as the walk has them. */
   *#unitsInOrder(isShared: boolean): Generator<Unit> {
-    const { stream, steal } = this.#options;
+    const { stream, steal, uuid } = this.#options;
+    const counts = this.#log.unitCounts;
     if (!steal || !isShared) yield* this.#log.unitsOf(stream);
     if (!steal) return;
-    const counts = this.#log.unitCounts;
-    for (const place of walkOf(this.#options.uuid, this.#log.unitTotal)) {
+    if (!this.#coversAll) {
+      // Somebody who is dead, but not yet silent for long, must not drive a worker out of its stream.
+      if (isShared)
+        for (const index of walkOf(uuid, counts[stream] ?? 0)) yield this.#log.unitAt(stream, index);
+      return;
+    }
+    for (const place of walkOf(uuid, this.#log.unitTotal)) {
       let index = place;
       let other = 0;
       while (index >= (counts[other] ?? Number.POSITIVE_INFINITY)) index -= counts[other++] ?? 0;

@@ -2,6 +2,7 @@
 
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { bytesOf, elementsOf } from "../base/dtype.js";
 import { isSluiceError } from "../base/errors.js";
 import { type Commit, decodeCommit, encodeCommit } from "./commit.js";
 
@@ -14,13 +15,28 @@ const skipped = fc.array(fc.record({ record: count, id: fc.string(), reason: fc.
   maxLength: 3,
 });
 const name = fc.string({ minLength: 1 }).filter((text) => text !== "__proto__");
-const tensor = fc.record({
-  dtype: fc.constantFrom("float32", "bfloat16", "float16", "int64", "int32", "uint8"),
-  shape: fc.array(count, { maxLength: 3 }),
-  offset: count,
-  length: count,
-  crc32c: hex(8),
-});
+/** Tensors one after the other, with gaps. */
+const tensors = fc
+  .uniqueArray(
+    fc.record({
+      name,
+      dtype: fc.constantFrom(...(["float32", "bfloat16", "float16", "int64", "int32", "uint8"] as const)),
+      shape: fc.array(fc.nat(1000), { maxLength: 3 }),
+      gap: fc.nat(100),
+      crc32c: hex(8),
+    }),
+    { maxLength: 4, selector: (tensor) => tensor.name },
+  )
+  .map((list) => {
+    let end = 0;
+    const places = list.map(({ name, dtype, shape, gap, crc32c }) => {
+      const length = elementsOf(shape) * bytesOf(dtype);
+      const offset = end + gap;
+      end = offset + length;
+      return [name, { dtype, shape, offset, length, crc32c }] as const;
+    });
+    return { end, tensors: Object.fromEntries(places) };
+  });
 const statistics = fc.record({
   count,
   rows: count,
@@ -33,7 +49,7 @@ const statistics = fc.record({
   overflow: count,
 });
 
-const commitArbitrary = fc.record({
+const parts = fc.record({
   format: fc.constant("sluice-commit-1"),
   run: hex(64),
   stream: count,
@@ -51,7 +67,7 @@ const commitArbitrary = fc.record({
   token_sha256: hex(64),
   skipped,
   left_out: skipped,
-  tensors: fc.dictionary(name, tensor, { maxKeys: 4, noNullPrototype: true }),
+  tensors,
   statistics: fc.dictionary(name, statistics, { maxKeys: 4, noNullPrototype: true }),
   execution: fc.dictionary(name, fc.oneof(fc.string(), number, fc.boolean()), {
     maxKeys: 4,
@@ -64,7 +80,12 @@ const commitArbitrary = fc.record({
     started: fc.string(),
     finished: fc.string(),
   }),
-}) as fc.Arbitrary<Commit>;
+});
+const commitArbitrary = parts.map(({ size, tensors: laidOut, ...rest }) => ({
+  ...rest,
+  size: Math.max(size, laidOut.end),
+  tensors: laidOut.tensors,
+})) as fc.Arbitrary<Commit>;
 
 it("comes back as it was, also with members of a later version", () => {
   fc.assert(
@@ -97,4 +118,25 @@ it("refuses every beginning of a commit, and one with a member missing, by name"
     }),
     { numRuns: 50 },
   );
+});
+
+it("refuses tensors that overlap, leave the data, or have another length than their shape", () => {
+  const [commit] = fc.sample(commitArbitrary, { numRuns: 1, seed: 1 });
+  const a = { dtype: "int64" as const, shape: [2], offset: 0, length: 16, crc32c: "00000000" };
+  const decode = (b: object) =>
+    decodeCommit(
+      "x",
+      Buffer.from(JSON.stringify({ ...commit, size: 32, tensors: { a, b: { ...a, ...b } } })),
+    );
+  expect(Object.keys(decode({ offset: 16 }).tensors)).toEqual(["a", "b"]);
+  const refused = [
+    { offset: 15 },
+    { offset: 17 },
+    { offset: 16, length: 15 },
+    { offset: 16, shape: [3] },
+    { offset: 16, dtype: "int32" },
+    { offset: 16, shape: [2 ** 52, 2 ** 52] },
+    { offset: Number.MAX_SAFE_INTEGER },
+  ];
+  for (const b of refused) expect(() => decode(b)).toThrow('puts tensor "b" where none can be');
 });

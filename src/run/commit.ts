@@ -2,6 +2,7 @@
 // everything that a reader, `verify` and a resume need to know of a unit; the truth of a run is its commits alone.
 
 import { z } from "zod";
+import { bytesOf, elementsOf } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -123,5 +124,24 @@ export function decodeCommit(name: string, bytes: Uint8Array): Commit {
       },
     );
   }
+  refuseMisplaced(name, parsed.data);
   return parsed.data;
+}
+
+/** Readers count and cut by these numbers, and a commit may come from a stranger: tensors are as long as their shapes say, inside the data, and do not overlap. */
+function refuseMisplaced(name: string, { size, tensors }: Commit): void {
+  const places = Object.entries(tensors).sort(([, a], [, b]) => a.offset - b.offset || a.length - b.length);
+  let end = 0;
+  for (const [tensor, { dtype, shape, offset, length }] of places) {
+    const bytes = elementsOf(shape) * bytesOf(dtype);
+    if (bytes === length && offset >= end && offset + length <= size) {
+      end = offset + length;
+      continue;
+    }
+    throw new SluiceError("data", `commit ${name} puts tensor ${JSON.stringify(tensor)} where none can be`, {
+      found: `${length} bytes from byte ${offset}, shape ${shape.join(" x ")} of ${dtype}`,
+      expected: `${bytes} bytes, from byte ${end} on, within the ${size} bytes of its data`,
+      fix: "Restore it from a copy, or remove it: extract computes the unit again.",
+    });
+  }
 }

@@ -1,10 +1,18 @@
-// When the derived files are written: now and then those of the streams that this worker works on, and at completion whatever
-// of the whole run is missing, the index last. They only repeat what the commits say, so nobody's copy is ever wrong for long.
+// When the derived files are written, and by whom: they only repeat what the commits say, so nobody's copy is ever wrong for long.
+// A worker writes those of its own stream, and of streams that it helps with where that takes no more reading than it has
+// stored itself. Workers that share a stream take turns without a word: who finds that nobody has written since his last look writes.
 
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { mapAhead } from "../base/read-ahead.js";
 import type { Store } from "../store/store.js";
-import { type CheckpointContext, describeCheckpoint, writeDerived, writeIndex } from "./derived.js";
+import {
+  type CheckpointContext,
+  checkpointName,
+  describeCheckpoint,
+  writeIndex,
+  writeStream,
+} from "./derived.js";
 import type { RunFile } from "./identity.js";
 import type { CommitLog } from "./log.js";
 
@@ -13,7 +21,7 @@ export interface DerivedFilesOptions {
   readonly store: Store;
   readonly run: RunFile;
   readonly log: CommitLog;
-  /** This worker's id: its checkpoint is always written, and its stream's files where there is such a stream. */
+  /** This worker's id: its checkpoint is always its own to write, and its stream's files where there is such a stream. */
   readonly workerId: number;
   readonly datasetPath: string;
   readonly modelPath: string;
@@ -21,37 +29,59 @@ export interface DerivedFilesOptions {
   readonly checkpointDir: string | undefined;
 }
 
+/** Commits that the last write of a worker may still read on an object store: it has been told to stop. */
+const LAST_READS = 500;
+const LOOKS_AT_ONCE = 32;
+
 /** Writes `metadata.json`, `checkpoints/` and `index.json`. */
 export class DerivedFiles {
   readonly #o: DerivedFilesOptions;
   /** Streams whose files are older than their commits. */
   readonly #due = new Set<number>();
+  /** Versions of the checkpoints when this worker last looked or wrote; null where there was none. */
+  readonly #versions = new Map<number, string | null>();
+  /** Streams whose files somebody else has written meanwhile. */
+  readonly #shared = new Set<number>();
+  /** Commits read for the sake of other streams' files. */
+  #read = 0;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(options: DerivedFilesOptions) {
     this.#o = options;
   }
 
-  /** Writes those of the own stream and of the streams named, from all commits seen so far; one write after the other. */
-  write(status: CheckpointContext["status"], streams: Iterable<number>, signal?: AbortSignal): Promise<void> {
+  /**
+   * Writes those of the own stream and of the streams named, where it is this worker's turn, from all commits seen so far; one write
+   * after the other. @param isLast the worker ends: what it has is written now or never.
+   */
+  write(
+    status: CheckpointContext["status"],
+    streams: Iterable<number>,
+    signal?: AbortSignal,
+    isLast = false,
+  ): Promise<void> {
     for (const stream of streams) this.#due.add(stream);
-    const result = this.#writing.then(() => this.#writeDue(status, signal));
+    const result = this.#writing.then(() => this.#writeDue(status, isLast, signal));
     this.#writing = result.catch(() => {}); // Raised to its caller; what was due stays due.
     return result;
   }
 
   /**
    * Completes the files of a complete run: every stream's that are missing or of an earlier moment, the own ones, and then the index.
+   * One worker does this ({@link completeRun}).
    * @param hasCommitted whether this worker made any commit: an index that is there may then be older than it.
    */
-  async complete(streams: Iterable<number>, hasCommitted: boolean): Promise<void> {
-    const { store, run, log } = this.#o;
-    const due = new Set(streams);
-    for (const stream of run.identity.dataset.streams.keys())
-      if (!(await this.#isDescribed(stream))) due.add(stream);
-    await this.write("complete", due);
+  async complete(streams: Iterable<number>, hasCommitted: boolean, signal?: AbortSignal): Promise<void> {
+    const { store, run, log, workerId } = this.#o;
+    const due = new Set([...streams, workerId]);
+    const others = [...run.identity.dataset.streams.keys()].filter((stream) => !due.has(stream));
+    const isDescribed = async (stream: number) => ({ stream, is: await this.#isDescribed(stream) });
+    for await (const { stream, is } of mapAhead(others, LOOKS_AT_ONCE, isDescribed, signal))
+      if (!is) due.add(stream);
+    await this.#writing;
+    for (const stream of due) await this.#writeStream(stream, "complete", signal);
     if (!hasCommitted && (await store.head("index.json")) !== null) return;
-    const summaries = await log.summarise();
+    const summaries = await log.summarise(signal);
     let tensors = {};
     for (const { stream, unit, data } of summaries.all()) {
       if (data === null) continue;
@@ -68,19 +98,63 @@ export class DerivedFiles {
   async #isDescribed(stream: number): Promise<boolean> {
     const { store } = this.#o;
     if ((await store.head(`tpu_${stream}/metadata.json`)) === null) return false;
-    const name = `checkpoints/checkpoint_worker_${stream}.json`;
+    const name = checkpointName(stream);
     const bytes = (await store.head(name)) === null ? new Uint8Array() : await store.read(name);
     return /"status": "complete"/.test(Buffer.from(bytes).toString());
   }
 
-  async #writeDue(status: CheckpointContext["status"], signal?: AbortSignal): Promise<void> {
-    const { store, run, log, workerId, datasetPath, modelPath, checkpointDir } = this.#o;
-    const context = { datasetPath, modelPath, status };
-    const summaries = await log.summarise(signal);
-    const streams = [...this.#due];
-    await writeDerived(store, run, summaries, { ...context, streams: [workerId, ...streams], workerId });
-    for (const stream of streams) this.#due.delete(stream);
+  async #writeDue(status: CheckpointContext["status"], isLast: boolean, signal?: AbortSignal): Promise<void> {
+    const { workerId } = this.#o;
+    for (const stream of new Set([workerId, ...this.#due])) {
+      signal?.throwIfAborted();
+      if (!(await this.#isMyTurn(stream, isLast)) || !(await this.#canAfford(stream, isLast))) continue;
+      await this.#writeStream(stream, status, signal);
+    }
+    await this.#copyCheckpoint(status, signal);
+  }
+
+  /** Nobody has written since this worker's last look, which was one period ago. */
+  async #isMyTurn(stream: number, isLast: boolean): Promise<boolean> {
+    const { store, log, workerId } = this.#o;
+    const known = this.#versions.get(stream);
+    const found = (await store.head(checkpointName(stream)))?.version ?? null;
+    this.#versions.set(stream, found);
+    if (known !== undefined && known !== found) this.#shared.add(stream);
+    if (isLast && stream === workerId && !(log.isRemote && this.#shared.has(stream))) return true;
+    return known === found || found === null || (known === undefined && (isLast || !log.isRemote));
+  }
+
+  async #canAfford(stream: number, isLast: boolean): Promise<boolean> {
+    const { log, workerId } = this.#o;
+    if (!log.isRemote) return true;
+    const isOwn = stream === workerId;
+    const credit = isOwn ? (isLast ? LAST_READS : Number.POSITIVE_INFINITY) : log.made - this.#read;
+    if (log.countUnread(stream) + 1 > credit) return false;
+    const looked = await log.lookAtOpen({ only: stream });
+    const unread = log.countUnread(stream);
+    if (!isOwn) this.#read += looked;
+    if (unread + looked > credit) return false;
+    if (!isOwn) this.#read += unread;
+    return true;
+  }
+
+  async #writeStream(
+    stream: number,
+    status: CheckpointContext["status"],
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { store, run, log, datasetPath, modelPath } = this.#o;
+    const summaries = await log.summarise(signal, stream);
+    const written = await writeStream(store, run, summaries, stream, { datasetPath, modelPath, status });
+    this.#versions.set(stream, written.version);
+    this.#due.delete(stream);
+  }
+
+  async #copyCheckpoint(status: CheckpointContext["status"], signal?: AbortSignal): Promise<void> {
+    const { run, log, workerId, datasetPath, modelPath, checkpointDir } = this.#o;
     if (checkpointDir === undefined) return;
+    const summaries = await log.summarise(signal, workerId);
+    const context = { datasetPath, modelPath, status };
     const own = describeCheckpoint(run, workerId, summaries.of(workerId), context);
     await mkdir(checkpointDir, { recursive: true });
     const file = join(checkpointDir, `checkpoint_worker_${workerId}.json`);

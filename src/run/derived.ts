@@ -4,7 +4,7 @@
 import { hashJson, type Json } from "../base/json.js";
 import { tapOf } from "../model/hooks.js";
 import { axisOf } from "../shard/index-tensors.js";
-import type { Store } from "../store/store.js";
+import type { Store, Stored } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import type { RunFile } from "./identity.js";
 import type { CommitSummary, FoldedStatistics, Summaries } from "./summaries.js";
@@ -129,22 +129,25 @@ export function describeIndex(
   return { ...body, root: hashJson(body) };
 }
 
-/** Writes the derived files of the streams named, and the own checkpoint. */
-export async function writeDerived(
+/** The name of the checkpoint of stream N and of the worker of that id. */
+export function checkpointName(stream: number): string {
+  return `checkpoints/checkpoint_worker_${stream}.json`;
+}
+
+/** Writes the derived files of a stream: where the run has no such stream, the checkpoint alone. @returns the checkpoint, which is written last. */
+export async function writeStream(
   store: Store,
   run: RunFile,
   summaries: Summaries,
-  options: { readonly streams: Iterable<number>; readonly workerId: number } & CheckpointContext,
-): Promise<void> {
-  const streams = new Set([...options.streams].filter((stream) => run.identity.dataset.streams[stream]));
-  for (const stream of streams) {
-    const metadata = describeStream(run, summaries.of(stream), summaries.statistics(stream));
+  stream: number,
+  context: CheckpointContext,
+): Promise<Stored> {
+  const commits = summaries.of(stream);
+  if (run.identity.dataset.streams[stream]) {
+    const metadata = describeStream(run, commits, summaries.statistics(stream));
     await replaceJson(store, `tpu_${stream}/metadata.json`, metadata);
   }
-  for (const worker of streams.add(options.workerId)) {
-    const checkpoint = describeCheckpoint(run, worker, summaries.of(worker), options);
-    await replaceJson(store, `checkpoints/checkpoint_worker_${worker}.json`, checkpoint);
-  }
+  return replaceJson(store, checkpointName(stream), describeCheckpoint(run, stream, commits, context));
 }
 
 /** Writes `index.json` of a complete run. */
@@ -163,8 +166,8 @@ export function layersOf(taps: readonly string[]): number[] {
   return [...new Set(layers)].sort((a, b) => a - b);
 }
 
-async function replaceJson(store: Store, name: string, value: Json): Promise<void> {
-  await store.replace(name, Buffer.from(`${JSON.stringify(value, null, 1)}\n`));
+async function replaceJson(store: Store, name: string, value: Json): Promise<Stored> {
+  return store.replace(name, Buffer.from(`${JSON.stringify(value, null, 1)}\n`));
 }
 
 function sum<T>(items: readonly T[], value: (item: T) => number): number {

@@ -1,33 +1,33 @@
 // One worker from start to end: opens the run, starts its parts, runs the loop, writes the derived files, and says how it
 // ended. What the command line, the quickstart and the tests call.
 
-import { randomUUID } from "node:crypto";
-import { hostname, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cacheFolder } from "../base/cache-folder.js";
+import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
-import { ownProcess } from "../base/process-identity.js";
-import { ThreadedUnitReader } from "../data/unit-reader.js";
-import { Hasher } from "../shard/hash.js";
+import { randomNumbers } from "../base/random.js";
+import type { FileHasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
-import { openStore } from "../store/stores.js";
 import { Claims } from "./claims.js";
+import { completeRun } from "./complete-run.js";
 import { DerivedFiles } from "./derived-files.js";
-import { EngineProcess } from "./engine-process.js";
+import type { UnitRunner } from "./engine-process.js";
+import { type Environment, realEnvironment } from "./environment.js";
 import { checkSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
 import { type DescribedState, Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
 import { Leases } from "./leases.js";
 import { CommitLog } from "./log.js";
 import { type OpenedRun, openRun } from "./open-run.js";
+import { type Pace, paceOf, shortestLease } from "./pace.js";
 import { Preemption } from "./preemption.js";
 import { Progress } from "./progress.js";
-import { planRun, type RunPlan } from "./run-plan.js";
+import type { RunPlan } from "./run-plan.js";
 import { ShardWriter } from "./shard-writer.js";
 import { Spool } from "./spool.js";
 import { runWorker } from "./worker.js";
 
-const DERIVED_EVERY_MS = 30_000;
 const DOWNLOAD_NOTE_MS = 5_000;
 
 /** What a worker tells while it runs. */
@@ -55,11 +55,15 @@ export interface ExtractResult {
 }
 
 /** Runs one worker until the run is complete or it is told to stop. @throws SluiceError as its parts do. */
-export async function extract(options: ExtractOptions, reporter: ExtractReporter): Promise<ExtractResult> {
-  const preemption = new Preemption();
+export async function extract(
+  options: ExtractOptions,
+  reporter: ExtractReporter,
+  environment: Environment = realEnvironment,
+): Promise<ExtractResult> {
+  const preemption = new Preemption(environment.clock, environment.signals);
   preemption.listen();
   try {
-    return await new Extraction(options, reporter, preemption).run();
+    return await new Extraction(options, reporter, preemption, environment).run();
   } finally {
     preemption.dispose();
   }
@@ -69,39 +73,53 @@ class Extraction {
   readonly #options: ExtractOptions;
   readonly #reporter: ExtractReporter;
   readonly #preemption: Preemption;
+  readonly #environment: Environment;
+  readonly #clock: Clock;
   readonly #progress: Progress;
-  readonly #hasher = new Hasher();
+  readonly #hasher: FileHasher;
   readonly #worker: WorkerIdentity;
   #status: HeartbeatState["status"] = "starting";
   #message: string | null = null;
 
-  constructor(options: ExtractOptions, reporter: ExtractReporter, preemption: Preemption) {
+  constructor(
+    options: ExtractOptions,
+    reporter: ExtractReporter,
+    preemption: Preemption,
+    environment: Environment,
+  ) {
+    const { clock } = environment;
     this.#options = options;
     this.#reporter = reporter;
     this.#preemption = preemption;
-    this.#progress = new Progress((message) => reporter.warn(message));
+    this.#environment = environment;
+    this.#clock = clock;
+    this.#progress = new Progress((message) => reporter.warn(message), clock);
+    this.#hasher = environment.createHasher();
     this.#worker = {
-      uuid: randomUUID(),
+      uuid: clock.uuid(),
       workerId: options.workerId,
-      host: hostname(),
-      process: ownProcess(),
-      started: new Date().toISOString(),
+      host: environment.host,
+      process: environment.process(),
+      started: clock.date().toISOString(),
     };
   }
 
   async run(): Promise<ExtractResult> {
     const plan = await this.#plan();
     this.#noteMadeWeights(plan);
-    const store = openStore(this.#options.output);
+    const store = this.#environment.openStore(this.#options.output);
+    const pace = this.#choosePace(store);
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
       process: this.#worker.process,
-      leaseSeconds: this.#options.leaseSeconds,
+      leaseSeconds: pace.silenceSeconds,
+      readsPerLook: pace.readsPerLook,
+      clock: this.#clock,
     });
-    const heartbeat = new Heartbeat(store, this.#worker.uuid, () => this.#describe());
-    await heartbeat.start(this.#options.leaseSeconds);
+    const heartbeat = new Heartbeat(store, this.#worker.uuid, () => this.#describe(), this.#clock);
+    await heartbeat.start(pace.beatMs);
     try {
-      const result = await this.#work(plan, store, leases);
+      const result = await this.#work(plan, store, leases, pace);
       this.#status = result.outcome;
       return result;
     } catch (error) {
@@ -117,16 +135,26 @@ class Extraction {
     }
   }
 
+  #choosePace(store: Store): Pace {
+    const { leaseSeconds } = this.#options;
+    const shortest = shortestLease(store);
+    if (leaseSeconds < shortest)
+      this.#reporter.note(
+        `--lease-seconds ${shortest} instead of ${leaseSeconds}: heartbeats in an object store come every 5 s at most`,
+      );
+    return paceOf(store, Math.max(shortest, leaseSeconds));
+  }
+
   async #plan(): Promise<RunPlan> {
     const { stopping } = this.#preemption;
     let told = 0;
     try {
-      return await planRun(this.#options, {
+      return await this.#environment.planRun(this.#options, {
         signal: stopping,
         warn: (message) => this.#reporter.warn(message),
         onProgress: ({ repo, done, total }) => {
-          if (performance.now() - told < DOWNLOAD_NOTE_MS && done < total) return;
-          told = performance.now();
+          if (this.#clock.now() - told < DOWNLOAD_NOTE_MS && done < total) return;
+          told = this.#clock.now();
           const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
           this.#reporter.note(
             `${repo.kind} ${repo.name}: ${megabytes(done)} of ${megabytes(total)} downloaded`,
@@ -146,7 +174,7 @@ class Extraction {
     this.#reporter.note(`converted weights (${size}) are kept in ${cacheFolder("weights")}`);
   }
 
-  async #work(plan: RunPlan, store: Store, leases: Leases): Promise<ExtractResult> {
+  async #work(plan: RunPlan, store: Store, leases: Leases, pace: Pace): Promise<ExtractResult> {
     const { stopping } = this.#preemption;
     const opened = await openRun({
       store,
@@ -154,22 +182,30 @@ class Extraction {
       leases,
       hasher: this.#hasher,
       signal: stopping,
+      clock: this.#clock,
+      pollMs: pace.pollMs,
+      scan: this.#environment.scan,
       onNote: (message) => this.#reporter.note(message),
       onWarning: (message) => this.#reporter.warn(message),
       onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
-    const spool = new Spool(this.#options.spool ?? store.spool ?? join(tmpdir(), "sluice-spool"));
+    const spool = new Spool(
+      this.#options.spool ?? store.spool ?? join(tmpdir(), "sluice-spool"),
+      this.#environment.disk,
+    );
     await spool.prepare();
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();
     this.#refuseForeign(log, store);
     const units = log.unitTotal;
     await this.#checkStart(store, opened, { committed: log.committed, units });
-    const runner = new EngineProcess(plan.load);
+    const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
     if (log.committed < units) runner.start().catch(() => {});
-    const repair = log.findMissingData(stopping);
+    const repair = log.isRemote
+      ? log.findMissingNames(plan.format.extension, stopping)
+      : log.findMissingData(stopping);
     repair.then(
       (missing) => {
         if (missing.length > 0)
@@ -178,7 +214,7 @@ class Extraction {
       () => {}, // Raised by the next claim.
     );
     const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
-    const reader = new ThreadedUnitReader({
+    const reader = this.#environment.createReader({
       streams: plan.dataset.streams,
       tables: opened.tables,
       samplesPerShard,
@@ -186,8 +222,14 @@ class Extraction {
       rules: plan.rules,
       maxSkipped,
     });
-    const { workerId, steal, leaseSeconds, dataset, model, checkpointDir } = this.#options;
-    const claims = new Claims(log, leases, { uuid: this.#worker.uuid, stream: workerId, steal, repair });
+    const { workerId, steal, dataset, model, checkpointDir } = this.#options;
+    const claims = new Claims(log, leases, {
+      uuid: this.#worker.uuid,
+      stream: workerId,
+      steal,
+      repair,
+      clock: this.#clock,
+    });
     const shards = new ShardWriter({
       run: opened.run,
       store,
@@ -201,6 +243,7 @@ class Extraction {
       worker: this.#worker,
       like: plan.like,
       ready: opened.weights,
+      clock: this.#clock,
     });
     const derived = new DerivedFiles({
       store,
@@ -214,8 +257,13 @@ class Extraction {
     const progress = this.#progress;
     // A derived file that cannot be written now is written later, or its cause shows where it matters.
     const writeDerived = () => derived.write("running", progress.takeStreams(), stopping).catch(() => {});
-    const timer = setInterval(writeDerived, DERIVED_EVERY_MS);
-    timer.unref();
+    let endWriting = () => {};
+    // At moments of its own: workers that were started together must not write together.
+    const startWriting = () => {
+      void writeDerived();
+      endWriting = this.#clock.every(pace.derivedMs, () => void writeDerived());
+    };
+    const indexBefore = (await store.head("index.json"))?.version ?? null;
     const parts = {
       claims,
       leases,
@@ -224,20 +272,31 @@ class Extraction {
       shards,
       preemption: this.#preemption,
       progress,
-      pollMs: Math.min(1000, leaseSeconds * 250),
+      pollMs: pace.pollMs,
+      clock: this.#clock,
     };
     try {
       this.#status = "running";
-      void writeDerived();
+      if (pace.firstDerivedMs === 0) startWriting();
+      else endWriting = this.#clock.after(pace.firstDerivedMs * shareOf(this.#worker.uuid), startWriting);
       this.#reporter.started(progress, opened, () => log.committed);
       const outcome = await Promise.race([runWorker(parts), this.#dropAtDeadline(runner)]);
-      clearInterval(timer);
+      endWriting();
       if (outcome === "complete" && log.committed === units) {
-        await this.#refuseMissing(log);
-        await derived.complete(progress.takeStreams(), progress.shards > 0);
+        await completeRun({
+          store,
+          log,
+          leases,
+          derived,
+          progress,
+          indexBefore,
+          pollMs: pace.pollMs,
+          clock: this.#clock,
+          signal: stopping,
+        });
       } else {
-        await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
-        await derived.write(outcome, progress.takeStreams());
+        if (!log.isRemote) await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
+        await derived.write(outcome, progress.takeStreams(), this.#preemption.now, true);
       }
       return {
         outcome,
@@ -248,7 +307,7 @@ class Extraction {
         loadSeconds: runner.loadSeconds,
       };
     } finally {
-      clearInterval(timer);
+      endWriting();
       await runner.stop();
       await reader.close();
       await spool.removeAll();
@@ -256,7 +315,7 @@ class Extraction {
   }
 
   /** The grace is over, or a second signal came: the engine is killed, whatever it is doing. */
-  #dropAtDeadline(runner: EngineProcess): Promise<"preempted"> {
+  #dropAtDeadline(runner: UnitRunner): Promise<"preempted"> {
     return new Promise((resolve) => {
       this.#preemption.now.addEventListener(
         "abort",
@@ -286,25 +345,6 @@ class Extraction {
     });
   }
 
-  /** The last look before a run is called complete. */
-  async #refuseMissing(log: CommitLog): Promise<void> {
-    await log.refresh();
-    const lost = await log.findLostCommits();
-    if (lost.length > 0)
-      throw new SluiceError(
-        "data",
-        `the commits of ${lost.length} units went missing while this worker ran`,
-        {
-          fix: "Run extract again.",
-        },
-      );
-    const missing = await log.findMissingData();
-    if (missing.length === 0) return;
-    throw new SluiceError("data", `the data of ${missing.length} shards went missing while this worker ran`, {
-      fix: "Run extract again.",
-    });
-  }
-
   #describe(): DescribedState {
     const { uuid, workerId, host, started } = this.#worker;
     const p = this.#progress;
@@ -326,6 +366,11 @@ class Extraction {
       message: this.#message,
     };
   }
+}
+
+/** A number from 0 to 1 that the key alone decides. */
+function shareOf(key: string): number {
+  return randomNumbers(`share/${key}`)() / 2 ** 32;
 }
 
 /** The error that ends a worker that was told to stop. */

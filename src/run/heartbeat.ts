@@ -2,6 +2,7 @@
 // worker's leases are to be respected, and `status` what it is doing. Nothing depends on it for correctness.
 
 import { z } from "zod";
+import { type Clock, realClock } from "../base/clock.js";
 import { type ProcessIdentity, processIdentitySchema } from "../base/process-identity.js";
 import type { Store } from "../store/store.js";
 
@@ -38,41 +39,44 @@ export type HeartbeatState = z.infer<typeof heartbeatSchema>;
 /** What the worker says of itself; the rest is the heartbeat's own. */
 export type DescribedState = Omit<HeartbeatState, "beat" | "beat_seconds" | "at">;
 
-/** Beats a fraction of the lease time, so that one late beat costs no lease; never more often than every half second. */
-export function beatInterval(leaseSeconds: number): number {
-  return Math.max(500, (leaseSeconds * 1000) / 6);
-}
-
 /** Writes a worker's heartbeat until stopped. */
 export class Heartbeat {
   readonly #store: Store;
   readonly #name: string;
   readonly #describe: () => DescribedState;
+  readonly #clock: Clock;
   #beat = 0;
   #beatSeconds = 10;
-  #timer: NodeJS.Timeout | undefined;
+  #end: (() => void) | undefined;
   #writing: Promise<unknown> = Promise.resolve();
 
-  constructor(store: Store, uuid: string, describe: () => DescribedState) {
+  constructor(store: Store, uuid: string, describe: () => DescribedState, clock: Clock = realClock) {
     this.#store = store;
     this.#name = `workers/${uuid}.json`;
     this.#describe = describe;
+    this.#clock = clock;
   }
 
-  /** Writes the first beat, and then one every interval. */
-  async start(leaseSeconds: number): Promise<void> {
-    this.#beatSeconds = beatInterval(leaseSeconds) / 1000;
+  /** Writes the first beat, and then one every interval ({@link Pace.beatMs}). */
+  async start(beatMs: number): Promise<void> {
+    this.#beatSeconds = beatMs / 1000;
     await this.#write();
-    this.#timer = setInterval(() => {
+    let isWriting = false;
+    this.#end = this.#clock.every(beatMs, () => {
+      if (isWriting) return; // A store that stalls would else get all the late ones at once.
+      isWriting = true;
       // A beat that fails costs at most a lease: the worker's own calls to the store will say what is wrong with it.
-      this.#writing = this.#writing.then(() => this.#write()).catch(() => {});
-    }, beatInterval(leaseSeconds));
-    this.#timer.unref();
+      this.#writing = this.#write()
+        .catch(() => {})
+        .finally(() => {
+          isWriting = false;
+        });
+    });
   }
 
   /** Stops beating and writes the last state. */
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
+    this.#end?.();
     await this.#writing;
     await this.#write();
   }
@@ -82,7 +86,7 @@ export class Heartbeat {
       ...this.#describe(),
       beat: this.#beat++,
       beat_seconds: this.#beatSeconds,
-      at: new Date().toISOString(),
+      at: this.#clock.date().toISOString(),
     };
     await this.#store.replace(this.#name, Buffer.from(`${JSON.stringify(state)}\n`));
   }

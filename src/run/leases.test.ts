@@ -1,6 +1,7 @@
 // Who may work on what, as two workers see it, each by its own clock.
 
 import { beforeEach, expect, it } from "vitest";
+import { realClock } from "../base/clock.js";
 import { ownProcess } from "../base/process-identity.js";
 import { Faults, FaultyStore } from "../store/faulty.js";
 import { MemoryStore } from "../store/memory.js";
@@ -19,7 +20,7 @@ beforeEach(() => {
 
 /** A worker of which nothing is known but its heartbeat, unless a process is given. */
 function leasesOf(worker: string, process: ReturnType<typeof ownProcess> = null, through: Store = store) {
-  return new Leases(through, { worker, process, leaseSeconds: 60, now: () => now });
+  return new Leases(through, { worker, process, leaseSeconds: 60, clock: { ...realClock, now: () => now } });
 }
 
 async function beat(worker: string, count: number, status = "running"): Promise<void> {

@@ -3,13 +3,17 @@
 // changed between two looks that are --lease-seconds apart on the observer's own clock, or its process has vanished here.
 
 import { z } from "zod";
+import { type Clock, realClock } from "../base/clock.js";
 import { isAlive, type ProcessIdentity, processIdentitySchema } from "../base/process-identity.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Store, Stored } from "../store/store.js";
 
-const leaseSchema = z.object({ worker: z.string(), process: processIdentitySchema.nullable() });
-const LEASE_NAME = /^leases\/(.+)\.(\d+)$/;
-const FAILED_NAME = /^leases\/(.+)\.failed\.(\d+)$/;
+/** What a lease object says of its holder. */
+export const leaseSchema = z.object({ worker: z.string(), process: processIdentitySchema.nullable() });
+/** `leases/<what>.<epoch>`. */
+export const LEASE_NAME = /^leases\/(.+)\.(\d+)$/;
+/** `leases/<unit>.failed.<n>`. */
+export const FAILED_NAME = /^leases\/(.+)\.failed\.(\d+)$/;
 const ENDED = new Set(["complete", "preempted", "failed"]);
 
 /** A lease this worker holds. */
@@ -27,13 +31,20 @@ export interface LeaseOptions {
   readonly worker: string;
   readonly process: ProcessIdentity | null;
   readonly leaseSeconds: number;
-  /** Milliseconds on any monotonic clock. */
-  readonly now?: () => number;
+  /**
+   * Leases and heartbeats of others that are read between two looks, at most (default: all); and, after the first look, only those of
+   * leases that have been there for a lease time. Who has not been read yet is taken to be alive: a thousand workers that wait for
+   * the last units must not read each other's all at once.
+   */
+  readonly readsPerLook?: number;
+  readonly clock?: Clock;
 }
 
 interface Holder {
   readonly epoch: number;
   readonly stored: Stored;
+  /** When it was seen first, by the own clock. */
+  readonly since: number;
 }
 
 /** The leases of a run as one worker sees them. */
@@ -45,24 +56,26 @@ export class Leases {
   #failures = new Map<string, number>();
   /** Heartbeats: version, and since when (own clock) it has been that. */
   readonly #beats = new Map<string, { version: string; since: number }>();
-  readonly #owners = new Map<string, z.infer<typeof leaseSchema> | null>();
+  #owners = new Map<string, z.infer<typeof leaseSchema> | null>();
   readonly #ended = new Set<string>();
+  /** Workers whose heartbeat has been read, and the version that was. */
+  readonly #heard = new Map<string, string>();
+  /** Reads left until the next look. */
+  #reads: number;
+  #looks = 0;
   readonly #held = new Map<string, Lease>();
 
   constructor(store: Store, options: LeaseOptions) {
     this.#store = store;
-    this.#options = { now: () => performance.now(), ...options };
+    this.#options = { clock: realClock, readsPerLook: Number.POSITIVE_INFINITY, ...options };
+    this.#reads = this.#options.readsPerLook;
   }
 
   /** Looks at all leases and heartbeats. Call it now and then: a holder's silence is measured between looks. */
   async refresh(): Promise<void> {
-    const now = this.#options.now();
-    const beats = new Set<string>();
-    for await (const stored of this.#store.list("workers/")) {
-      const worker = stored.name.slice("workers/".length, -".json".length);
-      beats.add(worker);
-      this.#note(worker, stored.version, now);
-    }
+    const now = this.#options.clock.now();
+    for await (const stored of this.#store.list("workers/"))
+      this.#note(stored.name.slice("workers/".length, -".json".length), stored.version, now);
     const holders = new Map<string, Holder>();
     const failures = new Map<string, number>();
     for await (const stored of this.#store.list("leases/")) {
@@ -75,14 +88,21 @@ export class Leases {
       if (!lease?.[1]) continue;
       const epoch = Number(lease[2]);
       const known = holders.get(lease[1]);
-      if (!known || known.epoch < epoch) holders.set(lease[1], { epoch, stored });
+      if (known && known.epoch >= epoch) continue;
+      const before = this.#holders.get(lease[1]);
+      const isSame = before !== undefined && keyOf(before.stored) === keyOf(stored);
+      holders.set(lease[1], { epoch, stored, since: isSame ? before.since : now });
     }
+    const owners = new Map<string, z.infer<typeof leaseSchema> | null>();
     for (const { stored } of holders.values()) {
-      const owner = await this.#readOwner(stored);
-      if (owner && !beats.has(owner.worker)) this.#note(owner.worker, "none", now);
+      const owner = this.#owners.get(keyOf(stored));
+      if (owner !== undefined) owners.set(keyOf(stored), owner);
     }
+    this.#owners = owners;
     this.#holders = holders;
     this.#failures = failures;
+    this.#reads = this.#options.readsPerLook;
+    this.#looks += 1;
   }
 
   /**
@@ -99,8 +119,10 @@ export class Leases {
     );
     const created = await this.#store.create(name, body);
     if (created === "exists") {
-      const stored = await this.#store.head(name);
-      if (stored) this.#holders.set(what, { epoch: holder ? holder.epoch + 1 : 0, stored });
+      // Whose it is will be asked after the next look, where requests count.
+      const stored = this.#isFrugal ? { name, size: 0, version: "" } : await this.#store.head(name);
+      const since = this.#options.clock.now();
+      if (stored) this.#holders.set(what, { epoch: holder ? holder.epoch + 1 : 0, stored, since });
       return null;
     }
     const lease = { what, name, version: created.version };
@@ -121,6 +143,11 @@ export class Leases {
     await Promise.all([...this.#held.values()].map((lease) => this.release(lease)));
   }
 
+  /** Whether it was leased at the last look, or has been found to be since, by whomever. */
+  isLeased(what: string): boolean {
+    return this.#holders.has(what);
+  }
+
   /** What was leased at the last look, by whomever. */
   held(): Iterable<string> {
     return this.#holders.keys();
@@ -135,14 +162,20 @@ export class Leases {
   async isDead(what: string): Promise<boolean> {
     const holder = this.#holders.get(what);
     if (!holder) return false;
+    const isYoung = this.#options.clock.now() - holder.since < this.#options.leaseSeconds * 1000;
+    if (this.#isFrugal && this.#looks > 1 && isYoung) return false;
     const owner = await this.#readOwner(holder.stored);
-    if (!owner) return true;
+    if (owner === undefined) return false;
+    if (owner === null) return true;
     // One of ours that we do not hold: the reply to its creation or removal was lost.
     if (owner.worker === this.#options.worker) return !this.#held.has(what);
     if (owner.process && isAlive(owner.process) === false) return true;
-    if (await this.#hasEnded(owner.worker)) return true;
-    const beat = this.#beats.get(owner.worker);
-    return beat !== undefined && this.#options.now() - beat.since >= this.#options.leaseSeconds * 1000;
+    const now = this.#options.clock.now();
+    if (!this.#beats.has(owner.worker)) this.#note(owner.worker, "none", now);
+    const { version, since } = this.#beats.get(owner.worker) ?? { version: "none", since: now };
+    const silentMs = now - since;
+    if (silentMs >= this.#options.leaseSeconds * 1000) return true;
+    return this.#hasEnded(owner.worker, version, silentMs);
   }
 
   /** How many attempts at the unit have failed, by the last look. */
@@ -155,7 +188,7 @@ export class Leases {
     const what = unitName(unit);
     for (let n = this.failures(unit) + 1; ; n++) {
       const body = Buffer.from(
-        JSON.stringify({ worker: this.#options.worker, cause, at: new Date().toISOString() }),
+        JSON.stringify({ worker: this.#options.worker, cause, at: this.#options.clock.date().toISOString() }),
       );
       const name = `leases/${what}.failed.${n}`;
       const created = await this.#store.create(name, body);
@@ -184,16 +217,24 @@ export class Leases {
     this.#failures.clear();
   }
 
+  get #isFrugal(): boolean {
+    return Number.isFinite(this.#options.readsPerLook);
+  }
+
   #note(worker: string, version: string, now: number): void {
     if (this.#beats.get(worker)?.version === version) return;
     this.#beats.set(worker, { version, since: now });
   }
 
-  /** The holder, read once per lease object; null where the lease cannot be read (torn by hand, or just removed). */
-  async #readOwner(stored: Stored): Promise<z.infer<typeof leaseSchema> | null> {
-    const key = `${stored.name}@${stored.version}`;
+  /**
+   * The holder, read once per lease object; null where the lease cannot be read (torn by hand, or just removed), undefined where it
+   * is not to be read before the next look.
+   */
+  async #readOwner(stored: Stored): Promise<z.infer<typeof leaseSchema> | null | undefined> {
+    const key = keyOf(stored);
     const known = this.#owners.get(key);
-    if (known !== undefined) return known;
+    if (known !== undefined || this.#reads <= 0) return known;
+    this.#reads -= 1;
     let owner: z.infer<typeof leaseSchema> | null;
     try {
       owner = leaseSchema.parse(
@@ -206,9 +247,14 @@ export class Leases {
     return owner;
   }
 
-  /** Whether the worker itself wrote that it is done: read only when its heartbeat has stopped for a look. */
-  async #hasEnded(worker: string): Promise<boolean> {
+  /** Whether the worker itself wrote that it is done: read once, and again when its heartbeat has stopped for a while. */
+  async #hasEnded(worker: string, version: string, silentMs: number): Promise<boolean> {
     if (this.#ended.has(worker)) return true;
+    const heard = this.#heard.get(worker);
+    const isDue = heard === undefined || silentMs >= this.#options.leaseSeconds * 500;
+    if (!isDue || heard === version || this.#reads <= 0) return false;
+    this.#reads -= 1;
+    this.#heard.set(worker, version);
     try {
       const bytes = await this.#store.read(`workers/${worker}.json`);
       const state: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"));
@@ -219,4 +265,8 @@ export class Leases {
       return false;
     }
   }
+}
+
+function keyOf({ name, version }: Stored): string {
+  return `${name}@${version}`;
 }

@@ -2,16 +2,25 @@
 // is absent is only ever believed of its own name.
 
 import { createHash } from "node:crypto";
+import { crc32c } from "@node-rs/crc32";
+import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
 import { type Unit, unitAt, unitCount, unitName } from "../plan/unit.js";
-import type { Store, Stored } from "../store/store.js";
+import { listInParallel, PAGE } from "../store/list-parallel.js";
+import { isRemote, type Store, type Stored } from "../store/store.js";
 import { type Commit, decodeCommit, encodeCommit } from "./commit.js";
 import type { RunFile } from "./identity.js";
 import { Summaries } from "./summaries.js";
 
-const COMMIT_NAME = /^tpu_(\d+)\/shard_(\d{4,})\.json$/;
-const READS_AT_ONCE = 32;
+/** The name of a commit: stream, and shard (unit + 1). */
+export const COMMIT_NAME = /^tpu_(\d+)\/shard_(\d{4,})\.json$/;
+const READS_AT_ONCE = 64;
+/** Ranges into which the names of a whole run are cut, to be listed side by side; and units of one at least. */
+const RANGES = 64;
+const RANGE_UNITS = 1000;
+/** Objects of a unit: its data and its commit. */
+const NAMES_A_UNIT = 2;
 
 /** The name of a unit's commit: `tpu_0/shard_0001.json`. */
 export function commitName(unit: { readonly stream: number; readonly index: number }): string {
@@ -27,7 +36,7 @@ export function dataName(commit: Commit): string | null {
 export class CommitLog {
   readonly #store: Store;
   readonly #run: RunFile;
-  readonly #runFileSha256: string;
+  readonly #runFile: { readonly size: number; readonly crc32c: string; readonly sha256: string };
   /** 1 where a unit's commit has been seen, by stream and unit. */
   readonly #seen: readonly Uint8Array[];
   /** 1 where the last listing had the unit's commit. */
@@ -35,6 +44,7 @@ export class CommitLog {
   readonly #foreign = new Set<string>();
   readonly #summaries: Summaries;
   #committed = 0;
+  #made = 0;
   /** Sizes of the data objects below `tpu_*`, as last listed. */
   #sizes = new Map<string, number>();
   #reading: Promise<unknown> = Promise.resolve();
@@ -44,7 +54,8 @@ export class CommitLog {
     const { streams, samples_per_shard: perShard } = { ...run.identity.dataset, ...run.identity };
     this.#store = store;
     this.#run = run;
-    this.#runFileSha256 = createHash("sha256").update(runFile).digest("hex");
+    const sha256 = createHash("sha256").update(runFile).digest("hex");
+    this.#runFile = { size: runFile.length, crc32c: formatCrc(crc32c(runFile)), sha256 };
     this.#seen = streams.map(({ records }) => new Uint8Array(unitCount(records, perShard)));
     this.#summaries = new Summaries(streams.length);
   }
@@ -57,6 +68,16 @@ export class CommitLog {
   /** How many units the run has. */
   get unitTotal(): number {
     return this.#seen.reduce((sum, units) => sum + units.length, 0);
+  }
+
+  /** Whether each look at the log is a request, or more. */
+  get isRemote(): boolean {
+    return isRemote(this.#store);
+  }
+
+  /** How many commits this worker has made. */
+  get made(): number {
+    return this.#made;
   }
 
   /** How many units have a commit that has been seen. */
@@ -80,18 +101,84 @@ export class CommitLog {
     return unitAt(stream, index, dataset.streams[stream]?.records ?? 0, perShard);
   }
 
-  /** Lists the run's folders: what has been committed by anybody since. */
+  /** Lists the run's folders: all that is there. */
   async refresh(): Promise<void> {
     const sizes = new Map<string, number>();
     const listed = this.#seen.map((units) => new Uint8Array(units.length));
-    for await (const { name, size } of this.#store.list("tpu_")) {
-      const match = COMMIT_NAME.exec(name);
-      if (!match) sizes.set(name, size);
-      else if (!this.#note(Number(match[1]), Number(match[2]) - 1, name)) this.#foreign.add(name);
-      else listed[Number(match[1])]?.fill(1, Number(match[2]) - 1, Number(match[2]));
-    }
+    await listInParallel(
+      this.#store,
+      "tpu_",
+      () => this.#boundaries(),
+      ({ name, size }) => {
+        const match = COMMIT_NAME.exec(name);
+        if (!match) sizes.set(name, size);
+        else if (!this.#note(Number(match[1]), Number(match[2]) - 1, name)) this.#foreign.add(name);
+        else listed[Number(match[1])]?.fill(1, Number(match[2]) - 1, Number(match[2]));
+      },
+    );
     this.#sizes = sizes;
     this.#listed = listed;
+  }
+
+  /**
+   * Looks which of the open units somebody has committed since: with as few requests as there are. (In a folder a listing costs
+   * nothing, and tells more.)
+   * @param where only one stream; except units of which it need not be known now. @returns about how many requests that took.
+   */
+  async lookAtOpen(
+    where: { readonly only?: number; readonly except?: (unit: Unit) => boolean } = {},
+  ): Promise<number> {
+    const { only, except } = where;
+    const total = pagesOf(this.unitTotal);
+    const wanted = [...this.#seen.keys()].filter((stream) => only === undefined || stream === only);
+    const streams = wanted.map((stream) => ({
+      stream,
+      open: this.#openUnits(stream).filter((index) => !except?.(this.unitAt(stream, index))),
+    }));
+    const costs = streams.map(({ stream, open }) =>
+      Math.min(open.length, pagesOf(this.#seen[stream]?.length ?? 0)),
+    );
+    const cost = costs.reduce((sum, one) => sum + one, 0);
+    if (!this.isRemote || (only === undefined && cost >= total)) {
+      await this.refresh();
+      return total;
+    }
+    const looks = streams.flatMap(({ stream, open }, i): { stream: number; index?: number }[] =>
+      open.length === costs[i] ? open.map((index) => ({ stream, index })) : [{ stream }],
+    );
+    const look = async ({ stream, index }: { stream: number; index?: number }) =>
+      index === undefined ? this.#lookAtStream(stream) : this.isCommitted(this.unitAt(stream, index));
+    for await (const _ of mapAhead(looks, READS_AT_ONCE, look));
+    return cost;
+  }
+
+  async #lookAtStream(stream: number): Promise<void> {
+    const boundaries = () => this.#boundaries(stream);
+    await listInParallel(this.#store, `tpu_${stream}/`, boundaries, ({ name }) => {
+      const match = COMMIT_NAME.exec(name);
+      if (match) this.#note(stream, Number(match[2]) - 1, name);
+    });
+  }
+
+  #openUnits(stream: number): number[] {
+    const units = this.#seen[stream] ?? new Uint8Array();
+    const open: number[] = [];
+    for (let index = units.indexOf(0); index >= 0; index = units.indexOf(0, index + 1)) open.push(index);
+    return open;
+  }
+
+  /** Names of units that cut all (of one stream) into parts of like size. */
+  #boundaries(only?: number): string[] {
+    const names: string[] = [];
+    const total = only === undefined ? this.unitTotal : (this.#seen[only]?.length ?? 0);
+    const step = Math.max(RANGE_UNITS, Math.ceil(total / RANGES));
+    let next = step;
+    for (const [stream, units] of this.#seen.entries()) {
+      if (only !== undefined && stream !== only) continue;
+      for (; next < units.length; next += step) names.push(unitName({ stream, index: next }));
+      next -= units.length;
+    }
+    return names;
   }
 
   /** True where a commit of the unit has been seen; false says nothing for certain. */
@@ -130,22 +217,32 @@ export class CommitLog {
     return commits;
   }
 
-  /** Reads what has been seen and not been read before; one call at a time does the reading. @throws as {@link read}. */
-  summarise(signal?: AbortSignal): Promise<Summaries> {
+  /**
+   * Reads what has been seen and not been read before; one call at a time does the reading.
+   * @param only one stream: a worker that joins a large run need not read all of it. @throws as {@link read}.
+   */
+  summarise(signal?: AbortSignal, only?: number): Promise<Summaries> {
     const result = this.#reading.then(async () => {
-      const isNew = (unit: Unit) => !this.#summaries.has(unit);
-      for await (const commit of this.#readEach(filter(this.#seenUnits(), isNew), signal))
+      for await (const commit of this.#readEach(this.#unread(only), signal))
         if (commit) this.#summaries.add(commit);
-      for (let unit = this.#summaries.nextToFold(); unit; unit = this.#summaries.nextToFold()) {
-        signal?.throwIfAborted();
-        const commit = await this.read(unit);
-        if (!commit) break;
-        this.#summaries.add(commit);
-      }
+      for (const stream of only === undefined ? this.#seen.keys() : [only])
+        for await (const commit of this.#readEach(this.#summaries.toFold(stream), signal))
+          if (commit) this.#summaries.add(commit);
       return this.#summaries;
     });
     this.#reading = result.catch(() => {});
     return result;
+  }
+
+  /** How many commits {@link summarise} would read. */
+  countUnread(only?: number): number {
+    let count = 0;
+    for (const _ of this.#unread(only)) count += 1;
+    return count;
+  }
+
+  #unread(only?: number): Generator<Unit> {
+    return filter(this.#seenUnits(only), (unit) => !this.#summaries.has(unit));
   }
 
   /**
@@ -163,21 +260,37 @@ export class CommitLog {
    */
   async findMissingData(signal?: AbortSignal): Promise<Unit[]> {
     const missing: Unit[] = [];
-    for (const summary of (await this.summarise(signal)).all()) {
-      if (summary.data === null) continue;
-      const name = `tpu_${summary.stream}/${summary.data}`;
-      const size = this.#sizes.get(name) ?? (await this.#store.head(name))?.size;
-      if (size === undefined) missing.push(this.unitAt(summary.stream, summary.unit));
-      else if (size !== summary.size) {
-        throw new SluiceError("data", `shard ${this.#store.uri}/${name} is corrupt`, {
-          found: `${size} bytes`,
-          expected: `the ${summary.size} bytes of its commit`,
-          fix: "Restore it from a copy, or remove it: extract makes it again.",
-          values: { name, size, committed: summary.size },
-        });
-      }
-    }
+    for (const summary of (await this.summarise(signal)).all())
+      if (await this.#isDataMissing(summary.stream, summary.data, summary.size))
+        missing.push(this.unitAt(summary.stream, summary.unit));
     return missing;
+  }
+
+  /**
+   * {@link findMissingData} by names alone: reads only the commits whose data does not have its usual name (it is in `alt/`, or there
+   * is none), and compares no other sizes. What a worker that joins a large run on an object store can afford.
+   * @param extension of the run's data objects.
+   */
+  async findMissingNames(extension: string, signal?: AbortSignal): Promise<Unit[]> {
+    const missing: Unit[] = [];
+    const isUnusual = (unit: Unit) => !this.#sizes.has(unitName(unit) + extension);
+    for await (const commit of this.#readEach(filter(this.#seenUnits(), isUnusual), signal))
+      if (commit && (await this.#isDataMissing(commit.stream, commit.data, commit.size)))
+        missing.push(this.unitAt(commit.stream, commit.unit));
+    return missing;
+  }
+
+  async #isDataMissing(stream: number, data: string | null, committed: number): Promise<boolean> {
+    if (data === null) return false;
+    const name = `tpu_${stream}/${data}`;
+    const size = this.#sizes.get(name) ?? (await this.#store.head(name))?.size;
+    if (size === undefined || size === committed) return size === undefined;
+    throw new SluiceError("data", `shard ${this.#store.uri}/${name} is corrupt`, {
+      found: `${size} bytes`,
+      expected: `the ${committed} bytes of its commit`,
+      fix: "Restore it from a copy, or remove it: extract makes it again.",
+      values: { name, size, committed },
+    });
   }
 
   /** Units whose commit has been seen, and is there no more: neither in the last listing nor by its own name. */
@@ -200,16 +313,18 @@ export class CommitLog {
    * @throws SluiceError `config` where run.json is gone or another.
    */
   async confirmRun(): Promise<void> {
+    const { size, crc32c, sha256 } = this.#runFile;
     const head: Stored | null = await this.#store.head("run.json");
+    if (head?.size === size && head.crc32c === crc32c) return;
     const bytes = head === null ? null : await this.#store.read("run.json");
     const found = bytes === null ? "none" : createHash("sha256").update(bytes).digest("hex");
-    if (found === this.#runFileSha256) return;
+    if (found === sha256) return;
     throw new SluiceError(
       "config",
       `run.json at ${this.#store.uri} changed while this worker ran: the run was deleted or made anew`,
       {
         found: bytes === null ? "no run.json" : `SHA-256 ${found.slice(0, 12)}`,
-        expected: `SHA-256 ${this.#runFileSha256.slice(0, 12)} of run ${this.#run.run.slice(0, 12)}`,
+        expected: `SHA-256 ${sha256.slice(0, 12)} of run ${this.#run.run.slice(0, 12)}`,
         fix: "Start the command again: it will open the run that is there now, or refuse it.",
       },
     );
@@ -225,6 +340,7 @@ export class CommitLog {
     const created = await this.#store.create(name, encodeCommit(commit));
     this.#note(unit.stream, unit.index, name);
     if (created !== "exists") {
+      this.#made += 1;
       this.#summaries.add(commit);
       return "committed";
     }
@@ -241,9 +357,13 @@ export class CommitLog {
     return true;
   }
 
-  *#seenUnits(): Generator<Unit> {
+  *#seenUnits(only?: number): Generator<Unit> {
     for (const [stream, units] of this.#seen.entries())
-      for (let index = units.indexOf(1); index >= 0; index = units.indexOf(1, index + 1))
+      for (
+        let index = only === undefined || stream === only ? units.indexOf(1) : -1;
+        index >= 0;
+        index = units.indexOf(1, index + 1)
+      )
         yield this.unitAt(stream, index);
   }
 
@@ -266,6 +386,11 @@ export class CommitLog {
       throw foreign("record range", commit.records, `[${unit.from},${unit.to}]`);
     }
   }
+}
+
+/** Pages of a listing of so many units. */
+function pagesOf(units: number): number {
+  return Math.ceil((units * NAMES_A_UNIT) / PAGE);
 }
 
 function* filter<T>(items: Iterable<T>, isWanted: (item: T) => boolean): Generator<T> {

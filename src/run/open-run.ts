@@ -1,16 +1,17 @@
 // Opening a run: the first worker creates it, all others compare themselves with it. `run.json` is the decision: what it
 // says of the dataset fixes the unit tables, which any worker can make again from the dataset.
 
-import { setTimeout as sleep } from "node:timers/promises";
+import { type Clock, realClock } from "../base/clock.js";
 import { SluiceError } from "../base/errors.js";
+import { mapAhead } from "../base/read-ahead.js";
 import { VERSION } from "../base/version.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
 import type { Dataset } from "../data/dataset.js";
-import { sampleDataset, scanDataset } from "../data/scan.js";
+import { type DatasetScan, threadedScan } from "../data/scan.js";
 import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from "../data/unit-table.js";
 import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
 import { chooseSamplesPerShard } from "../plan/samples-per-shard.js";
-import type { Hasher } from "../shard/hash.js";
+import type { FileHasher } from "../shard/hash.js";
 import type { Store } from "../store/store.js";
 import { checkSpace, measureRecords, shapeOf } from "./expected-size.js";
 import {
@@ -25,8 +26,11 @@ import type { Leases } from "./leases.js";
 import type { RunPlan } from "./run-plan.js";
 import { hashWeights } from "./weights-hash.js";
 
+/** Tables of units that are read at the same time. */
+const TABLES_AT_ONCE = 16;
 const DEFAULT_SHARD_BYTES = 1_000_000_000;
 const SAMPLED_RECORDS = 1000;
+/** Between looks whether somebody has created the run, in a folder. */
 const POLL_MS = 300;
 
 /** A run, opened: the settings agree, and every stream has its table of units. */
@@ -45,8 +49,12 @@ export interface OpenRunParts {
   readonly store: Store;
   readonly plan: RunPlan;
   readonly leases: Leases;
-  readonly hasher: Hasher;
+  readonly hasher: FileHasher;
   readonly signal: AbortSignal;
+  readonly clock?: Clock;
+  /** Milliseconds between looks whether somebody has created the run. */
+  readonly pollMs?: number;
+  readonly scan?: DatasetScan;
   /** Gets something worth a line. */
   readonly onNote: (message: string) => void;
   /** Gets something that looks wrong. */
@@ -60,14 +68,14 @@ export interface OpenRunParts {
  * @throws SluiceError `config` where the run was started with another identity, or the dataset is not the one it was created from.
  */
 export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, leases, signal } = parts;
+  const { store, leases, signal, clock = realClock, pollMs = POLL_MS } = parts;
   for (;;) {
     signal.throwIfAborted();
     if ((await store.head("run.json")) !== null) return joinRun(parts);
     await leases.refresh();
     const lease = await leases.claim("create");
     if (!lease) {
-      await sleep(POLL_MS, undefined, { signal });
+      await clock.sleep(pollMs, signal);
       continue;
     }
     try {
@@ -79,7 +87,17 @@ export async function openRun(parts: OpenRunParts): Promise<OpenedRun> {
 }
 
 async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
-  const { store, plan, hasher, signal, onNote, onWarning, onReading } = parts;
+  const {
+    store,
+    plan,
+    hasher,
+    signal,
+    onNote,
+    onWarning,
+    onReading,
+    clock = realClock,
+    scan = threadedScan,
+  } = parts;
   const { options, dataset } = plan;
   refuseShortStreams(dataset);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal, (bytes, total) =>
@@ -87,7 +105,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   );
   weights.catch(() => {}); // Raised below.
   onNote("looking at the dataset");
-  const looked = await sampleDataset(dataset, SAMPLED_RECORDS, signal);
+  const looked = await scan.sample(dataset, SAMPLED_RECORDS, signal);
   await refuseMissingColumns(dataset, looked, plan.rules);
   const sizes = await measureRecords(plan, looked, onWarning, signal);
   const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
@@ -111,7 +129,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   };
   plan.like?.refuseDataset(identity);
   const record = {
-    created: new Date().toISOString(),
+    created: clock.date().toISOString(),
     model: plan.checkpoint.family,
     sluice: VERSION,
     node: process.version,
@@ -185,18 +203,21 @@ async function openTables(
 ): Promise<readonly UnitTable[]> {
   const { store } = parts;
   const { streams } = run.identity.dataset;
+  const names = new Set<string>();
+  if (!scanned) for await (const { name } of store.list("units/")) names.add(name);
   const found: (UnitTable | null)[] = [];
-  for (const [s, stream] of streams.entries()) {
+  const readTable = async ([s, stream]: [number, (typeof streams)[number]]) => {
     const name = `units/tpu_${s}.bin`;
-    const stored = scanned ? null : await store.head(name);
-    const table = stored === null ? null : decodeUnitTable(await store.read(name), `${store.uri}/${name}`);
+    const table = names.has(name) ? decodeUnitTable(await store.read(name), `${store.uri}/${name}`) : null;
     if (table && hashUnitTable(table) !== stream.sha256) {
       throw new SluiceError("data", `${store.uri}/${name} is not the table of this run`, {
         fix: "Remove it: it is made again from the dataset.",
       });
     }
+    return table;
+  };
+  for await (const table of mapAhead(streams.entries(), TABLES_AT_ONCE, readTable, parts.signal))
     found.push(table);
-  }
   if (found.some((table) => table === null)) {
     const perShard = run.identity.samples_per_shard;
     const tables = scanned ?? (await readDataset(parts, "reading the dataset again", perShard));
@@ -214,7 +235,7 @@ async function openTables(
 
 /** The one pass over the dataset. */
 async function readDataset(
-  { plan, signal, onReading }: OpenRunParts,
+  { plan, signal, scan = threadedScan, onReading }: OpenRunParts,
   what: string,
   samplesPerShard: number,
 ): Promise<UnitTable[]> {
@@ -222,7 +243,7 @@ async function readDataset(
   const total = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
   const tell = (bytes: number) => onReading(what, bytes, total);
   tell(0);
-  const tables = await scanDataset(dataset, samplesPerShard, options.maxSamples, tell, signal);
+  const tables = await scan.scan(dataset, samplesPerShard, options.maxSamples, tell, signal);
   tell(total); // --max-samples may have ended it before.
   return tables;
 }
@@ -235,7 +256,7 @@ function refuseOtherDataset(run: RunFile, tables: readonly UnitTable[], { plan, 
 
 /** A stream of another size than at the run's creation was edited: names the first unit that differs. */
 async function refuseResized(
-  { plan, store }: OpenRunParts,
+  { plan, store, scan = threadedScan }: OpenRunParts,
   run: RunFile,
   tables: readonly UnitTable[],
 ): Promise<void> {
@@ -243,7 +264,7 @@ async function refuseResized(
     const wanted = run.identity.dataset.streams[s];
     const table = tables[s];
     if (!wanted || !table || wanted.bytes === stream.bytes) continue;
-    const [now] = await scanDataset({ ...plan.dataset, streams: [stream] }, table.samplesPerShard, undefined);
+    const [now] = await scan.scan({ ...plan.dataset, streams: [stream] }, table.samplesPerShard, undefined);
     const unit = table.units.findIndex((u, i) => now?.units[i]?.sha256 !== u.sha256);
     const from = unit * table.samplesPerShard;
     const which =

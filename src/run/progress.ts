@@ -1,6 +1,7 @@
 // What a worker has done so far: the numbers behind its heartbeat, its progress bar and the guess whether the open unit
 // fits into the grace. Bookkeeping only.
 
+import { type Clock, realClock } from "../base/clock.js";
 import type { UnitSamples } from "../data/samples.js";
 import type { Commit } from "./commit.js";
 import { describeNonFinite } from "./non-finite.js";
@@ -29,20 +30,23 @@ export class Progress {
   /** Streams with a commit of this worker's since they were last asked for. */
   #streams = new Set<number>();
   readonly #warn: (message: string) => void;
-  readonly #started = performance.now();
+  readonly #clock: Clock;
+  readonly #started: number;
   #unitTokens = 0;
   #unitDone = 0;
   #unitStarted = 0;
   /** Tokens a second of the last finished unit. */
   #rate = 0;
 
-  constructor(warn: (message: string) => void = () => {}) {
+  constructor(warn: (message: string) => void = () => {}, clock: Clock = realClock) {
     this.#warn = warn;
+    this.#clock = clock;
+    this.#started = clock.now();
   }
 
   /** Seconds since the worker started. */
   get seconds(): number {
-    return (performance.now() - this.#started) / 1000;
+    return (this.#clock.now() - this.#started) / 1000;
   }
 
   /** Tells the user of something that does not end the worker. */
@@ -61,7 +65,7 @@ export class Progress {
     this.unit = name;
     this.#unitTokens = samples.inputIds.length;
     this.#unitDone = 0;
-    this.#unitStarted = performance.now();
+    this.#unitStarted = this.#clock.now();
   }
 
   /** @param tokens tokens of the open unit computed so far. */
@@ -82,7 +86,7 @@ export class Progress {
 
   /** A guess from the rate of this unit, or of the last one; infinite where neither is known. */
   secondsLeftOfUnit(): number {
-    const elapsed = (performance.now() - this.#unitStarted) / 1000;
+    const elapsed = (this.#clock.now() - this.#unitStarted) / 1000;
     const rate = this.#unitDone > 0 ? this.#unitDone / elapsed : this.#rate;
     return rate > 0 ? (this.#unitTokens - this.#unitDone) / rate : Number.POSITIVE_INFINITY;
   }

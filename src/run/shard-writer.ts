@@ -1,13 +1,14 @@
 // From a unit's samples to its commit: the shard is laid out, its fixed bytes are written to a spool file, the engine
 // fills in the rows, the file is hashed, becomes the data object, and then the commit names it.
 
+import { type Clock, realClock } from "../base/clock.js";
 import { isSluiceError, SluiceError, systemCode } from "../base/errors.js";
 import type { UnitSamples } from "../data/samples.js";
 import type { Execution } from "../engine/engine.js";
 import { type BatchLimits, batchesOf } from "../plan/batches.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { ActivationSpec, IndexTensor, ShardFormat, ShardLayout } from "../shard/format.js";
-import type { FileHash, Hasher } from "../shard/hash.js";
+import type { FileHash, FileHasher } from "../shard/hash.js";
 import { indexTensors } from "../shard/index-tensors.js";
 import type { Store } from "../store/store.js";
 import { checkComputed, checkLaidOut } from "./check-shard.js";
@@ -28,7 +29,7 @@ export interface ShardWriterOptions {
   readonly store: Store;
   readonly log: CommitLog;
   readonly spool: Spool;
-  readonly hasher: Hasher;
+  readonly hasher: FileHasher;
   readonly format: ShardFormat;
   readonly activations: readonly ActivationSpec[];
   readonly selection: "rows" | "mean" | "max";
@@ -38,6 +39,7 @@ export interface ShardWriterOptions {
   readonly like?: LikeRun | null;
   /** Awaited before anything is stored: the weights' hash has been found to be the run's. */
   readonly ready: Promise<void>;
+  readonly clock?: Clock;
 }
 
 /** A unit whose data lies in the spool, complete. */
@@ -55,9 +57,11 @@ export interface SpooledUnit {
 /** Writes shards and their commits. */
 export class ShardWriter {
   readonly #o: ShardWriterOptions;
+  readonly #clock: Clock;
 
   constructor(options: ShardWriterOptions) {
     this.#o = options;
+    this.#clock = options.clock ?? realClock;
   }
 
   /** Computes the unit into a spool file. The file is removed where that fails. */
@@ -68,7 +72,7 @@ export class ShardWriter {
     onProgress: (tokens: number) => void,
   ): Promise<SpooledUnit> {
     const { spool, limits, selection } = this.#o;
-    const started = new Date().toISOString();
+    const started = this.#clock.date().toISOString();
     const index = indexTensors(samples, selection);
     await this.#o.like?.checkUnit(unit, samples, index);
     const execution = { ...(await runner.start()), ...limitsOf(limits) };
@@ -244,7 +248,7 @@ export class ShardWriter {
         worker: worker.uuid,
         worker_id: worker.workerId,
         started: spooled.started,
-        finished: new Date().toISOString(),
+        finished: this.#clock.date().toISOString(),
         forward_seconds: result?.forwardSeconds ?? 0,
         seconds: result?.seconds ?? 0,
       },

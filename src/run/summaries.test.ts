@@ -57,8 +57,7 @@ it("folds statistics in the order of the shards, whatever the order in which com
       const summaries = new Summaries(2);
       for (const [stream, unit] of order) {
         summaries.add(commitOf(stream, unit));
-        for (let next = summaries.nextToFold(); next; next = summaries.nextToFold())
-          summaries.add(commitOf(next.stream, next.index));
+        for (const next of summaries.toFold(stream)) summaries.add(commitOf(stream, next.index));
       }
       for (const stream of [0, 1]) {
         const expected = {};
@@ -81,9 +80,9 @@ it("has statistics of the complete prefix only", () => {
   summaries.add(commitOf(0, 0));
   summaries.add(commitOf(0, 2));
   expect(summaries.statistics(0).records).toBe(PER_SHARD);
-  expect(summaries.nextToFold()).toBeNull();
+  expect([...summaries.toFold(0)]).toEqual([]);
   summaries.add(commitOf(0, 1));
-  expect(summaries.nextToFold()).toEqual({ stream: 0, index: 2, from: 2 * PER_SHARD, to: 3 * PER_SHARD });
+  expect([...summaries.toFold(0)]).toEqual([{ stream: 0, index: 2, from: 2 * PER_SHARD, to: 3 * PER_SHARD }]);
 });
 
 it("walks over every unit once, each worker in an order of its own", () => {

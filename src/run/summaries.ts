@@ -67,13 +67,11 @@ export class Summaries {
     return this.#streams[stream]?.folded ?? { records: 0, tensors: {} };
   }
 
-  /** The units whose commits were summarised out of turn, and are now the next to be folded: add them again. */
-  nextToFold(): Unit | null {
-    for (const [stream, { units, folded, next }] of this.#streams.entries()) {
-      const summary = units[next];
-      if (summary) return { stream, index: next, from: folded.records, to: summary.to };
-    }
-    return null;
+  /** The units of a stream whose commits were summarised out of turn, and are now the next to be folded: add them again, in order. */
+  *toFold(stream: number): Generator<Unit> {
+    const { units = [], next = 0 } = this.#streams[stream] ?? {};
+    for (let index = next, summary = units[index]; summary; summary = units[++index])
+      yield { stream, index, from: summary.from, to: summary.to };
   }
 }
 

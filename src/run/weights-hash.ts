@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { cacheFolder } from "../base/cache-folder.js";
 import { sha256OfBlob } from "../hub/repo.js";
-import type { Hasher } from "../shard/hash.js";
+import type { FileHasher } from "../shard/hash.js";
 
 const cacheSchema = z.record(z.string(), z.string());
 
@@ -19,7 +19,7 @@ const cacheSchema = z.record(z.string(), z.string());
  */
 export async function hashWeights(
   files: readonly string[],
-  hasher: Hasher,
+  hasher: FileHasher,
   signal?: AbortSignal,
   onProgress?: (bytes: number, total: number) => void,
 ): Promise<string> {
@@ -47,7 +47,7 @@ export async function hashFile(file: string): Promise<string> {
 
 async function hashFileCached(
   file: string,
-  hasher: Hasher,
+  hasher: FileHasher,
   signal?: AbortSignal,
   onProgress?: (bytes: number) => void,
 ): Promise<string> {

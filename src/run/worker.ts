@@ -1,8 +1,7 @@
 // The worker's loop. One unit is read ahead and one is being stored while one is computed, so that the engine waits for
 // neither the dataset nor the store; a worker that dies loses at most these three, and they are computed again.
 
-import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
+import { type Clock, realClock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import type { UnitReader, UnitSamples } from "../data/samples.js";
 import { type Unit, unitName } from "../plan/unit.js";
@@ -24,6 +23,7 @@ export interface WorkerParts {
   readonly progress: Progress;
   /** Milliseconds between looks at what others do, while they hold the last units. */
   readonly pollMs: number;
+  readonly clock?: Clock;
 }
 
 /** How a worker ended. */
@@ -97,7 +97,7 @@ class ReadAhead {
 }
 
 async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<ReadUnit | null> {
-  const { claims, progress, reader } = parts;
+  const { claims, progress, reader, clock = realClock } = parts;
   while (!signal.aborted) {
     const claim = await claims.next();
     if ("unit" in claim) {
@@ -115,7 +115,7 @@ async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<Re
     }
     if (claim.kind === "given-up") throw await describeGivenUp(parts, claim.units);
     progress.isWaiting = true;
-    await sleep(Math.max(parts.pollMs, claims.pollMs), undefined, { signal }).catch(() => {});
+    await clock.sleep(Math.max(parts.pollMs, claims.pollMs), signal).catch(() => {});
     progress.isWaiting = false;
   }
   return null;
@@ -127,9 +127,9 @@ async function computeUnit(
   read: ReadUnit,
   failed: AbortSignal,
 ): Promise<SpooledUnit | null> {
-  const { claims, leases, preemption, progress, runner, shards } = parts;
+  const { claims, leases, preemption, progress, runner, shards, clock = realClock } = parts;
   const { unit } = read.claim;
-  const started = performance.now();
+  const started = clock.now();
   progress.startUnit(unitName(unit), read.samples);
   const stopIfLate = () => {
     const reserve = 2_000;
@@ -140,7 +140,7 @@ async function computeUnit(
   failed.addEventListener("abort", stop);
   try {
     const spooled = await shards.spool(unit, read.samples, runner, (tokens) => progress.advance(tokens));
-    progress.finishUnit((performance.now() - started) / 1000);
+    progress.finishUnit((clock.now() - started) / 1000);
     return spooled;
   } catch (error) {
     progress.dropUnit();
@@ -165,11 +165,11 @@ async function computeUnit(
 
 /** Data first, verified; then the commit, create-only; then the lease may go. */
 async function storeUnit(parts: WorkerParts, read: ReadUnit, spooled: SpooledUnit): Promise<void> {
-  const { claims, progress, shards } = parts;
+  const { claims, progress, shards, clock = realClock } = parts;
   const { unit } = read.claim;
   const repair = claims.isRepair(unit);
   try {
-    const stored = await shards.store(unit, read.samples, spooled, { attempt: randomUUID(), repair });
+    const stored = await shards.store(unit, read.samples, spooled, { attempt: clock.uuid(), repair });
     progress.countUnit(read.samples, stored);
     claims.forget(unit, true);
   } finally {

@@ -57,8 +57,8 @@ export async function hashFile(
   return { size, sha256: sha.digest("hex"), ...sums.finish() };
 }
 
-/** The CRC32C of each range and of the whole, every byte summed once. */
-class RangeSums {
+/** The CRC32C of each range and of the whole, every byte summed once. Ranges are ascending and do not overlap. */
+export class RangeSums {
   readonly #ranges: readonly FileRange[];
   readonly #sums: number[];
   #whole = 0;
@@ -71,7 +71,7 @@ class RangeSums {
     this.#sums = ranges.map(() => 0);
   }
 
-  add(piece: Buffer): void {
+  add(piece: Uint8Array): void {
     for (let done = 0; done < piece.length; ) {
       const range = this.#ranges[this.#range];
       const isInside = range !== undefined && this.#at >= range.offset;
@@ -120,13 +120,25 @@ interface Waiting {
   readonly onProgress: ((bytes: number) => void) | undefined;
 }
 
+/** Hashes finished files. */
+export interface FileHasher {
+  /** @param ranges as of {@link hashFile}. @param onProgress gets the bytes read so far. @throws the system error of reading the file. */
+  hash(
+    path: string,
+    ranges: readonly FileRange[],
+    signal?: AbortSignal,
+    onProgress?: (bytes: number) => void,
+  ): Promise<FileHash>;
+  /** Ends it; what is under way rejects. */
+  close(): Promise<void>;
+}
+
 /** Hashes files in a thread that starts with the first. */
-export class Hasher {
+export class Hasher implements FileHasher {
   #thread: Worker | undefined;
   #next = 0;
   readonly #waiting = new Map<number, Waiting>();
 
-  /** @param onProgress gets the bytes read so far. @throws the system error of reading the file. */
   hash(
     path: string,
     ranges: readonly FileRange[],
@@ -146,7 +158,6 @@ export class Hasher {
     });
   }
 
-  /** Ends the thread; what is under way rejects. */
   async close(): Promise<void> {
     await this.#thread?.terminate();
     this.#thread = undefined;

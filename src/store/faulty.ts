@@ -4,7 +4,7 @@
 
 import { SluiceError } from "../base/errors.js";
 import type { FileSystem, WritableFile } from "./file-system.js";
-import type { Body, Store, Stored } from "./store.js";
+import type { Body, NameRange, Store, Stored } from "./store.js";
 
 /** How the chosen call fails. */
 export type FaultKind =
@@ -111,10 +111,10 @@ export class FaultyStore implements Store {
     return this.#run(`read ${name}`, () => this.#store.read(name, range));
   }
 
-  async *list(prefix: string): AsyncGenerator<Stored> {
+  async *list(prefix: string, range?: NameRange): AsyncGenerator<Stored> {
     yield* await this.#run(`list ${prefix}`, async () => {
       const found: Stored[] = [];
-      for await (const stored of this.#store.list(prefix)) found.push(stored);
+      for await (const stored of this.#store.list(prefix, range)) found.push(stored);
       return found;
     });
   }

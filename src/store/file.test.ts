@@ -8,7 +8,7 @@ import { type FileSystem, nodeFileSystem } from "./file-system.js";
 import { describeStore } from "./store.suite.js";
 import { cleanTemporaries, temporaryName } from "./temporary.js";
 
-describeStore("file", (folder) => new FileStore(folder));
+describeStore("file", { open: (folder) => new FileStore(folder), takesHuge: true });
 
 /** The real file system, but one call fails with a system error. */
 function failing(call: keyof FileSystem, code: string): FileSystem {

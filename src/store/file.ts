@@ -9,8 +9,8 @@ import { SluiceError, systemCode } from "../base/errors.js";
 import { explainDiskError } from "./disk-errors.js";
 import { type FileFacts, type FileSystem, isMissing, nodeFileSystem } from "./file-system.js";
 import { missingObject } from "./memory.js";
-import { checkName } from "./names.js";
-import type { Body, Store, Stored } from "./store.js";
+import { checkName, compareNames } from "./names.js";
+import { type Body, isInRange, type NameRange, type Store, type Stored } from "./store.js";
 import { temporaryName } from "./temporary.js";
 
 /** Where temporary files lie inside the store; never listed. */
@@ -75,9 +75,10 @@ export class FileStore implements Store {
     }
   }
 
-  async *list(prefix: string): AsyncGenerator<Stored> {
+  async *list(prefix: string, range?: NameRange): AsyncGenerator<Stored> {
     const slash = prefix.lastIndexOf("/");
-    yield* this.#walk(slash < 0 ? "" : prefix.slice(0, slash + 1), prefix);
+    for await (const stored of this.#walk(slash < 0 ? "" : prefix.slice(0, slash + 1), prefix))
+      if (isInRange(stored.name, range)) yield stored;
   }
 
   async remove(name: string, version: string): Promise<void> {
@@ -100,7 +101,7 @@ export class FileStore implements Store {
           name !== `${TEMPORARY_FOLDER}/` &&
           (name.startsWith(prefix) || (name.endsWith("/") && prefix.startsWith(name))),
       )
-      .sort();
+      .sort(compareNames);
     for (let i = 0; i < names.length; i += STATS_AT_ONCE) {
       const some = names.slice(i, i + STATS_AT_ONCE);
       const facts = await this.#explain(this.uri, () =>

@@ -1,4 +1,4 @@
 import { MemoryStore } from "./memory.js";
 import { describeStore } from "./store.suite.js";
 
-describeStore("memory", () => new MemoryStore());
+describeStore("memory", { open: () => new MemoryStore() });

@@ -4,8 +4,8 @@ import { readFile } from "node:fs/promises";
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
-import { checkName } from "./names.js";
-import type { Body, Store, Stored } from "./store.js";
+import { checkName, compareNames } from "./names.js";
+import { type Body, isInRange, type NameRange, type Store, type Stored } from "./store.js";
 
 /** A {@link Store} whose objects live as long as it does. */
 export class MemoryStore implements Store {
@@ -37,8 +37,9 @@ export class MemoryStore implements Store {
     return object.bytes.slice(range?.start ?? 0, end);
   }
 
-  async *list(prefix: string): AsyncGenerator<Stored> {
-    const names = [...this.#objects.keys()].filter((name) => name.startsWith(prefix)).sort();
+  async *list(prefix: string, range?: NameRange): AsyncGenerator<Stored> {
+    const isWanted = (name: string) => name.startsWith(prefix) && isInRange(name, range);
+    const names = [...this.#objects.keys()].filter(isWanted).sort(compareNames);
     for (const name of names) {
       const object = this.#objects.get(name);
       if (object) yield object.stored;

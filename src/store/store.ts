@@ -1,6 +1,8 @@
 // An object store, reduced to what a log of commits needs: six verbs. Create-only is the one that carries the promise
 // "each sample exactly once"; everything else may be slow, stale or repeated without harm.
 
+import { compareNames } from "./names.js";
+
 /** What a store says of one object. */
 export interface Stored {
   /** Relative to the store's root, '/'-separated. */
@@ -18,6 +20,20 @@ export interface Stored {
  * itself (the file is then the object and must not be changed any more); others upload it. The caller removes the file's own name.
  */
 export type Body = Uint8Array | { readonly file: string; readonly size: number; readonly crc32c: string };
+
+/** An upload in parts that has begun and neither ended nor been given up. */
+export interface UnfinishedUpload {
+  /** The object that it was to become. */
+  readonly name: string;
+  /** The store's own name for the upload. */
+  readonly id: string;
+}
+
+/** A part of a listing: names from `from` on, and before `to`. */
+export interface NameRange {
+  readonly from?: string;
+  readonly to?: string;
+}
 
 /** An object store. Names are relative, '/'-separated and checked ({@link checkName}). */
 export interface Store {
@@ -40,8 +56,32 @@ export interface Store {
    * @throws SluiceError `data` when there is no such object or it is shorter than the range.
    */
   read(name: string, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array>;
-  /** The objects whose names start with the prefix, in ascending order of name (by UTF-16 code unit). */
-  list(prefix: string): AsyncIterable<Stored>;
+  /**
+   * The objects whose names start with the prefix, in ascending order of name (by Unicode code point).
+   * @param range only these names: ranges are listed side by side ({@link listInParallel}).
+   */
+  list(prefix: string, range?: NameRange): AsyncIterable<Stored>;
   /** Removes the object if it still has that version; no error when it is gone or another. */
   remove(name: string, version: string): Promise<void>;
+  /**
+   * Unfinished uploads, of a store that keeps them (and bills them) until somebody gives them up: for `gc`. Absent where there is
+   * no such thing, or the store forgets them by itself (GCS: after a week).
+   */
+  readonly uploads?: {
+    list(prefix: string): AsyncIterable<UnfinishedUpload>;
+    /** No error when it is gone. */
+    abort(upload: UnfinishedUpload): Promise<void>;
+  };
+}
+
+/** Whether the store is a service that answers (and bills) each request, and not a folder. */
+export function isRemote(store: Store): boolean {
+  return store.spool === undefined;
+}
+
+/** Whether a name lies in the range. */
+export function isInRange(name: string, { from, to }: NameRange = {}): boolean {
+  return (
+    (from === undefined || compareNames(name, from) >= 0) && (to === undefined || compareNames(name, to) < 0)
+  );
 }

@@ -2,15 +2,29 @@
 
 import { SluiceError } from "../base/errors.js";
 import { FileStore } from "./file.js";
+import { GcsStore } from "./gcs.js";
+import type { RetryOptions } from "./retry.js";
+import { S3Store } from "./s3.js";
 import type { Store } from "./store.js";
 
-/** Opens the store that a URI or path names. @throws SluiceError `config` for a kind that is not in this version. */
-export function openStore(uri: string): Store {
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(uri)?.[1]?.toLowerCase();
+/**
+ * Opens the store that a URI or path names.
+ * @param options of stores that are reached over a network: a listener of retries, a signal, counters.
+ * @throws SluiceError `config` for a kind that is not in this version, or an address that is none.
+ */
+export function openStore(uri: string, options: RetryOptions = {}): Store {
+  const scheme = schemeOf(uri);
   if (scheme === undefined) return new FileStore(uri);
+  if (scheme === "gs") return new GcsStore(uri, options);
+  if (scheme === "s3") return new S3Store(uri, options);
   throw new SluiceError("config", `${scheme}:// stores are not in this version`, {
     found: uri,
-    expected: "a local or shared folder",
+    expected: "a local or shared folder, gs://bucket/prefix or s3://bucket/prefix",
     fix: "Name a folder with --output, and copy the run afterwards.",
   });
+}
+
+/** The scheme of `gs://bucket/prefix` and the like, in lower case; undefined for a path. */
+export function schemeOf(place: string): string | undefined {
+  return /^([a-z][a-z0-9+.-]*):\/\//i.exec(place)?.[1]?.toLowerCase();
 }

@@ -19,13 +19,28 @@ export function temporaryName(): string {
   return `${owner.join("_")}_${randomBytes(8).toString("hex")}`;
 }
 
+/** A file that a dead process left. */
+export interface AbandonedFile {
+  readonly path: string;
+  readonly size: number;
+}
+
+/** What dead processes left in a folder of temporary files. */
+export async function* findAbandoned(folder: string, fs: FileSystem): AsyncGenerator<AbandonedFile> {
+  for (const name of await fs.list(folder)) {
+    const match = NAME.exec(name);
+    const path = join(folder, name);
+    if (!match || !(await isAbandoned(path, ownerOf(match), fs))) continue;
+    const facts = await fs.stat(path);
+    if (facts && !facts.isFolder) yield { path, size: facts.size };
+  }
+}
+
 /** Removes what dead processes left in a folder of temporary files. @returns how many files. */
 export async function cleanTemporaries(folder: string, fs: FileSystem): Promise<number> {
   let removed = 0;
-  for (const name of await fs.list(folder)) {
-    const match = NAME.exec(name);
-    if (!match || !(await isAbandoned(join(folder, name), ownerOf(match), fs))) continue;
-    await fs.unlink(join(folder, name)).catch(() => {}); // Another start was quicker.
+  for await (const { path } of findAbandoned(folder, fs)) {
+    await fs.unlink(path).catch(() => {}); // Another start was quicker.
     removed += 1;
   }
   return removed;

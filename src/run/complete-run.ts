@@ -1,0 +1,68 @@
+// The end of a run: one of its workers looks once more whether everything is there, and writes the index, which takes reading
+// every commit; the others wait for that. A worker that ends with 0 leaves a run with an index.
+
+import type { Clock } from "../base/clock.js";
+import { SluiceError } from "../base/errors.js";
+import type { Store } from "../store/store.js";
+import type { DerivedFiles } from "./derived-files.js";
+import type { Leases } from "./leases.js";
+import type { CommitLog } from "./log.js";
+import type { Progress } from "./progress.js";
+
+/** The lease of the worker that completes the run. */
+const COMPLETE = "complete";
+
+/** What is needed to complete a run. */
+export interface CompleteRunParts {
+  readonly store: Store;
+  readonly log: CommitLog;
+  readonly leases: Leases;
+  readonly derived: DerivedFiles;
+  readonly progress: Progress;
+  /** The version of index.json when this worker started; null where there was none. */
+  readonly indexBefore: string | null;
+  readonly pollMs: number;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Completes a run whose every unit has a commit, or waits until somebody has.
+ * @throws SluiceError `data` where commits or data went missing while this worker ran.
+ */
+export async function completeRun(parts: CompleteRunParts): Promise<void> {
+  const { store, log, leases, derived, progress, indexBefore, pollMs, clock, signal } = parts;
+  const hasCommitted = progress.shards > 0;
+  for (;;) {
+    const index = (await store.head("index.json"))?.version ?? null;
+    if (index !== null && index !== indexBefore) return; // Somebody has seen the whole run since.
+    const lease = await leases.claim(COMPLETE);
+    if (lease) {
+      try {
+        await refuseMissing(log, signal);
+        await derived.complete(progress.takeStreams(), hasCommitted, signal);
+      } finally {
+        await leases.release(lease);
+      }
+      return;
+    }
+    if (index !== null && !hasCommitted) return;
+    await clock.sleep(pollMs, signal);
+    await leases.refresh();
+  }
+}
+
+/** The last look before a run is called complete. */
+async function refuseMissing(log: CommitLog, signal: AbortSignal): Promise<void> {
+  await log.refresh();
+  const lost = await log.findLostCommits();
+  if (lost.length > 0)
+    throw new SluiceError("data", `the commits of ${lost.length} units went missing while this worker ran`, {
+      fix: "Run extract again.",
+    });
+  const missing = await log.findMissingData(signal);
+  if (missing.length === 0) return;
+  throw new SluiceError("data", `the data of ${missing.length} shards went missing while this worker ran`, {
+    fix: "Run extract again.",
+  });
+}

@@ -1,0 +1,56 @@
+// The contract of a store, kept by the S3 driver against a real server, also where what lies between loses replies, damages bodies or
+// falls silent.
+
+import { basename } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { S3Store } from "../../src/store/s3.js";
+import { describeStore } from "../../src/store/store.suite.js";
+import { FaultyProxy, type SeenRequest } from "../faulty-proxy.js";
+import { BUCKET, type S3Server, startVersitygw, VERSITYGW } from "./versitygw.js";
+
+const PART_BYTES = 5 << 20;
+
+if (VERSITYGW === undefined)
+  process.stderr.write("SLUICE_TEST_VERSITYGW names no versitygw: its tests are skipped\n");
+
+describe.skipIf(VERSITYGW === undefined)("versitygw", () => {
+  let server: S3Server;
+  let proxy: FaultyProxy;
+  beforeAll(async () => {
+    server = await startVersitygw();
+    proxy = await FaultyProxy.start(server.url, { stallMs: 60_000 });
+    Object.assign(process.env, server.env, { AWS_ENDPOINT_URL: proxy.url });
+  });
+  afterAll(async () => {
+    await proxy.close();
+    await server.stop();
+  });
+
+  /** The request by which an object comes about. */
+  const creates = ({ method, path }: SeenRequest) =>
+    (method === "PUT" && !path.includes("partNumber=")) || (method === "POST" && path.includes("uploadId="));
+  const sends = ({ method }: SeenRequest) => method === "PUT";
+  const open = (folder: string) =>
+    new S3Store(`s3://${BUCKET}/run/${basename(folder)}`, { partBytes: PART_BYTES, random: () => 0 });
+
+  describeStore("S3", {
+    open,
+    largeBytes: 2 * PART_BYTES + 7,
+    checksFiles: true,
+    faults: {
+      loseReply: () => proxy.failNext("droppedAfter", creates),
+      refuse: () => proxy.failNext("busy", creates, 2),
+      damageOnce: () => proxy.failNext("damaged", sends),
+      damage: () => proxy.failNext("damaged", sends, Number.POSITIVE_INFINITY),
+      heal: () => proxy.calm(),
+      stall: () => proxy.failNext("stalled", creates),
+    },
+  });
+
+  it("leaves no unfinished uploads behind, whatever went wrong", async () => {
+    const uploads: string[] = [];
+    for await (const { name } of new S3Store(`s3://${BUCKET}`).uploads.list("")) uploads.push(name);
+    expect(uploads).toEqual([]);
+    expect(new Set(proxy.happened.keys())).toEqual(new Set(["droppedAfter", "busy", "damaged", "stalled"]));
+  });
+});
