@@ -29,6 +29,7 @@ it("has these commands, each with an example in its help", () => {
     "export",
     "doctor",
     "gc",
+    "plugins",
   ]);
   for (const command of commands) {
     let help = "";

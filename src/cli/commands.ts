@@ -6,6 +6,7 @@ import { registerExport } from "./export.js";
 import { registerExtract } from "./extract.js";
 import { registerGc } from "./gc.js";
 import { registerInspect } from "./inspect.js";
+import { registerPlugins } from "./plugins.js";
 import { registerQuickstart } from "./quickstart.js";
 import { registerStatus } from "./status.js";
 import { registerStreams } from "./streams.js";
@@ -25,6 +26,7 @@ export function registerCommands(program: Command): void {
   registerExport(program);
   registerDoctor(program);
   registerGc(program);
+  registerPlugins(program);
 }
 
 /** Whether a word is a command that comes later. */

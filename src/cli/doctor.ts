@@ -33,8 +33,8 @@ export function registerDoctor(program: Command): void {
     .option("--column <name>", "the dataset's column (default: text)")
     .option("--prompt <kind>", "text, chat or arc (default: text)")
     .option("--engine <name>", "auto, onnx, xla or reference (default: auto)")
-    .option("--device <name>", "auto or cpu (default: auto)")
-    .option("--plugin <file>", "the library of a PJRT plug-in, for --engine xla")
+    .option("--device <name>", "auto, cpu, cuda, tpu (default: auto)")
+    .option("--plugin <file>", "the library of a PJRT plug-in (default: the first that sluice plugins lists)")
     .option("--spool <folder>", "where shards under way would lie")
     .option("--json", "print one JSON document")
     .addHelpText(

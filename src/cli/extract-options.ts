@@ -5,7 +5,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { SluiceError } from "../base/errors.js";
 import type { ExtractOptions } from "../run/extract-options.js";
-import { resolveEngine } from "./engine-flags.js";
+import { type EngineSettings, resolveEngine } from "./engine-flags.js";
 import { parseBytes, parseChoice, parseNames, parsePositive, parseSwitch, parseWhole } from "./values.js";
 
 /** The flags as commander gives them: strings and booleans, by camel-cased name. */
@@ -31,7 +31,7 @@ export function resolveWorkerId(flag: string | undefined, env: Environment): num
  * The options of one worker.
  * @throws SluiceError `usage` for a value that cannot be read, `config` where something needed is missing or is not in this version.
  */
-export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOptions {
+export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOptions & EngineSettings {
   const text = (name: string, variable?: string): string | undefined => {
     const flag = flags[name];
     if (typeof flag === "string" && flag !== "") return flag;

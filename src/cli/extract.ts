@@ -86,13 +86,16 @@ export function registerExtract(program: Command): void {
     .option("--prompt <kind>", "text, chat (the model's own template) or arc (default: text)")
     .option("--augment <n>", "seeded variants of each ARC task, the task included (default: 1)")
     .option("--bos <rule>", "tokenizer, always, never (default: tokenizer)")
-    .option("--engine <name>", "auto, onnx, xla, reference (default: auto)")
+    .option(
+      "--engine <name>",
+      "auto, onnx, xla, reference (default: auto: xla on a TPU or a CUDA GPU, else onnx)",
+    )
     .option(
       "--weights <how>",
       "auto, packed (in float32, fastest), mapped (left in their file) (default: auto: packed where it fits)",
     )
-    .option("--device <name>", "auto or cpu (default: auto)")
-    .option("--plugin <file>", "the library of a PJRT plug-in, for --engine xla")
+    .option("--device <name>", "auto, cpu, cuda, tpu (default: auto)")
+    .option("--plugin <file>", "the library of a PJRT plug-in (default: the first that sluice plugins lists)")
     .option("--seed <n>", "of variants and random positions (default: 42)")
     .option("--max-skipped <n>", "unusable records of one unit: a number or all (default: half, at least 8)")
     .option("--threads <n>", "CPU threads of the engine (default: all)")
@@ -107,6 +110,7 @@ export function registerExtract(program: Command): void {
       const reporter = new TerminalReporter();
       const resolved = resolveExtractOptions(await addLikeFlags(flags), process.env);
       const options = { ...resolved, command: process.argv.slice(2) };
+      if (resolved.engineNote !== undefined) reporter.note(resolved.engineNote);
       try {
         const result = await extract(options, reporter);
         reporter.stop();

@@ -4,7 +4,6 @@ import { SluiceError } from "../base/errors.js";
 import type { Engine } from "./engine.js";
 import { onnxEngine } from "./onnx.js";
 import { referenceEngine } from "./reference.js";
-import { xlaEngine } from "./xla.js";
 
 /** What an engine is told. */
 export interface EngineOptions {
@@ -23,7 +22,10 @@ const ENGINES: Readonly<Record<string, (options: EngineOptions) => Engine>> = {
   reference: referenceEngine,
   xla: ({ plugin, compute = "float32", threads }) => {
     if (!plugin) throw new SluiceError("bug", "the engine xla was asked for without a plug-in");
-    return xlaEngine({ plugin, compute, threads });
+    // Only where it is asked for: it loads a native library, which there is not for every machine.
+    const engine = import("./xla.js").then(({ xlaEngine }) => xlaEngine({ plugin, compute, threads }));
+    engine.catch(() => {}); // Raised by load.
+    return { name: "xla", load: async (graph, weights) => (await engine).load(graph, weights) };
   },
 };
 

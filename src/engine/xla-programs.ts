@@ -1,4 +1,5 @@
-// The compiled programs of a graph, by shape of batch and device. The ones that were used last are kept.
+// The compiled programs of a graph, by shape of batch and device. The ones that were used last are kept; all that were ever
+// compiled on this machine lie on its disk (pjrt/executable-cache.ts).
 
 import { bytesOf } from "../base/dtype.js";
 import type { Graph } from "../graph/graph.js";
@@ -10,6 +11,7 @@ import {
   parametersOf,
 } from "../graph/stablehlo.js";
 import type { Weights } from "../graph/weights.js";
+import { compileCached } from "./pjrt/executable-cache.js";
 import type { Client, Device, Executable } from "./pjrt/pjrt.js";
 
 /** Programs of one device at most: an accelerator's lie in its own memory. */
@@ -30,8 +32,10 @@ export class XlaPrograms {
   readonly #graph: Graph;
   readonly #weights: Weights;
   readonly #compute: "float32" | "bfloat16";
-  /** The one that was used last comes last. */
+  /** By device and shape; the one that was used last comes last. */
   readonly #programs = new Map<string, Promise<XlaProgram>>();
+  /** By shape: its compilation for the first device that asked. The others load what that leaves on the disk. */
+  readonly #first = new Map<string, Promise<unknown>>();
 
   constructor(client: Client, graph: Graph, weights: Weights, compute: "float32" | "bfloat16") {
     this.#client = client;
@@ -45,8 +49,9 @@ export class XlaPrograms {
 
   /** The program of a shape on a device. @throws PjrtError where the plug-in cannot compile it. */
   find(shape: HloShape, device: Device): Promise<XlaProgram> {
-    const key = `${device.id}: ${shape.samples} x ${shape.length}, ${shape.rows}`;
-    const program = this.#programs.get(key) ?? this.#compile(shape, device);
+    const name = `${shape.samples} x ${shape.length}, ${shape.rows}`;
+    const key = `${device.id}: ${name}`;
+    const program = this.#programs.get(key) ?? this.#compileInTurn(name, shape, device);
     this.#programs.delete(key);
     this.#programs.set(key, program);
     program.catch(() => this.#programs.delete(key)); // Raised to whoever asked; the next one tries again.
@@ -66,12 +71,24 @@ export class XlaPrograms {
     for (const program of programs) if (program.status === "fulfilled") program.value.executable.release();
   }
 
+  #compileInTurn(name: string, shape: HloShape, device: Device): Promise<XlaProgram> {
+    const first = this.#first.get(name);
+    if (first)
+      return first.then(
+        () => this.#compile(shape, device),
+        () => this.#compile(shape, device),
+      );
+    const program = this.#compile(shape, device);
+    this.#first.set(name, program);
+    return program;
+  }
+
   async #compile(shape: HloShape, device: Device): Promise<XlaProgram> {
     const { text, inputs, outputs } = lowerToStableHlo(this.#graph, this.#weights, {
       shape,
       compute: this.#compute,
     });
-    const executable = await this.#client.compile({
+    const { executable } = await compileCached(this.#client, {
       text,
       parameters: [...inputs, ...this.parameters].map(({ dtype, shape }) => ({ dtype, shape })),
       outputs: outputs.map(({ dtype, rows, width }) => ({ dtype, shape: [rows, width] })),

@@ -5,6 +5,7 @@ import { SluiceError } from "../base/errors.js";
 import type { HloParameter } from "../graph/stablehlo.js";
 import { HloFunction, typeOf } from "../graph/stablehlo-text.js";
 import type { StoredTensor, StoredWeights } from "../graph/weights.js";
+import { compileCached } from "./pjrt/executable-cache.js";
 import { mapFile } from "./pjrt/host-memory.js";
 import type { Client, Device, DeviceBuffer, Executable } from "./pjrt/pjrt.js";
 
@@ -50,14 +51,14 @@ async function findConverter(
   if (known) return known;
   const f = new HloFunction();
   const result = f.convert(f.argument(from.shape, typeOf(from.dtype)), typeOf(to.dtype));
-  const made = await client.compile({
+  const { executable } = await compileCached(client, {
     text: `module @convert {\n${f.text("func.func public @main", [result])}\n}\n`,
     parameters: [{ dtype: from.dtype, shape: from.shape }],
     outputs: [{ dtype: to.dtype, shape: to.shape }],
     devices: [device],
   });
-  converters.set(key, made);
-  return made;
+  converters.set(key, executable);
+  return executable;
 }
 
 async function convert(stored: DeviceBuffer, converter: Executable): Promise<DeviceBuffer> {

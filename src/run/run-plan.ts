@@ -219,13 +219,10 @@ function chooseComputeDType(
   { warn }: DownloadOptions,
 ): "float32" | "bfloat16" {
   if (engine !== "xla" && computeDType === "bfloat16") {
-    throw new SluiceError(
-      "usage",
-      `--compute-dtype bfloat16 is for --engine xla; ${engine} computes in float32`,
-      {
-        fix: "Leave it out, or name a plug-in: --engine xla --plugin FILE.",
-      },
-    );
+    throw new SluiceError("usage", `${engine} computes in float32`, {
+      found: "--compute-dtype bfloat16",
+      fix: "Leave it out, or use --engine xla.",
+    });
   }
   if (computeDType !== "auto") return computeDType;
   if (device === "cpu") return "float32";
