@@ -1,7 +1,10 @@
 // The XLA engine on a CPU plug-in: the shared suite in float32, bfloat16 beside PyTorch's float32, several devices. Needs
 // SLUICE_TEST_PJRT_CPU, the library of a PJRT plug-in for CPUs (.ci/run fetches one).
 
-import { describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
 import { encodeBfloat16 } from "../../src/base/float16.js";
 import {
   batchOf,
@@ -17,11 +20,16 @@ import {
 import { onnxEngine } from "../../src/engine/onnx.js";
 import { xlaEngine } from "../../src/engine/xla.js";
 import { buildGraph, openModel } from "../../src/model/model.js";
+import { CPU_PLUGIN, sayWhatIsSkipped } from "./pjrt-plugins.js";
 
-const plugin = process.env.SLUICE_TEST_PJRT_CPU ?? "";
-if (plugin === "") console.warn("skipped: the XLA engine, for want of SLUICE_TEST_PJRT_CPU");
+const plugin = CPU_PLUGIN ?? "";
+sayWhatIsSkipped("the XLA engine", "SLUICE_TEST_PJRT_CPU");
 
 describe.skipIf(plugin === "")("the XLA engine on a CPU", () => {
+  const cache = mkdtempSync(join(tmpdir(), "sluice-xla-"));
+  process.env.XDG_CACHE_HOME = cache;
+  afterAll(() => rmSync(cache, { recursive: true }));
+
   const engine = xlaEngine({ plugin, compute: "float32", threads: 2 });
   describeEngine(engine);
 
