@@ -57,6 +57,16 @@ describe("the environment of existing launch scripts", () => {
     const cloud = { ...env, UPLOAD_TO_GCS: "true", GCS_BUCKET: "bucket" };
     expect(resolveExtractOptions({}, cloud).output).toBe("gs://bucket/activations");
     expect(resolveExtractOptions({}, { ...cloud, GCS_PREFIX: "p" }).output).toBe("gs://bucket/p");
+    const slashes = { ...cloud, GCS_BUCKET: "gs://bucket/", GCS_PREFIX: "/a/b/" };
+    expect(resolveExtractOptions({}, slashes).output).toBe("gs://bucket/a/b");
+  });
+
+  it("takes OUTPUT_DIR for the spool of an upload, and for that alone", () => {
+    const cloud = { ...env, UPLOAD_TO_GCS: "true", GCS_BUCKET: "bucket" };
+    expect(resolveExtractOptions({}, cloud).spool).toBe(env.OUTPUT_DIR);
+    expect(resolveExtractOptions({ spool: "/s" }, cloud).spool).toBe("/s");
+    expect(resolveExtractOptions({ output: "gs://other/x" }, cloud).spool).toBeUndefined();
+    expect(resolveExtractOptions({}, env)).toMatchObject({ output: env.OUTPUT_DIR, spool: undefined });
   });
 });
 

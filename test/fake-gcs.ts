@@ -422,12 +422,18 @@ export class FakeGcs {
     const prefix = query.get("prefix") ?? "";
     const fault = await this.#meet("list", prefix, request, response);
     const after = query.get("pageToken");
+    const [from, to] = [query.get("startOffset"), query.get("endOffset")].map((name) =>
+      Buffer.from(name ?? ""),
+    );
+    const isInRange = (name: Buffer) =>
+      Buffer.compare(name, from ?? name) >= 0 && (!to?.length || Buffer.compare(name, to) < 0);
     const names = [...this.objects.keys()]
       .filter(
         (name) =>
           name.startsWith(prefix) && isBetween(name, query.get("startOffset"), query.get("endOffset")),
       )
       .map((name) => Buffer.from(name))
+      .filter(isInRange)
       .sort(Buffer.compare)
       .map(String);
     const start = after === null ? 0 : names.indexOf(Buffer.from(after, "base64").toString()) + 1;

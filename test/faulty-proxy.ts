@@ -182,7 +182,8 @@ export class FaultyProxy {
     if (this.#isCalm || concerns?.(request) === false) return undefined;
     for (const [fault, rate] of Object.entries(rates) as [ProxyFault, number][]) {
       left -= rate;
-      if (left < 0) return fault;
+      // By chance only content is damaged: of a damaged command nobody could say more than that it is none.
+      if (left < 0) return fault === "damaged" && request.method !== "PUT" ? undefined : fault;
     }
     return undefined;
   }

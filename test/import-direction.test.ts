@@ -53,3 +53,15 @@ it("would see an import against the flow", () => {
   expect(findForbidden("plan", 'import { x } from "../run/log.js";')).toEqual(["run"]);
   expect(findForbidden("engine", 'import type { Y } from "../graph/graph.js";')).toEqual([]);
 });
+
+it("lets no pointer out of engine/pjrt: only these of its files are imported elsewhere", () => {
+  const open = ["error", "executable-cache", "find-plugins", "host-memory", "pjrt", "plugin", "probe", "tpu"];
+  const imported = files
+    .filter((name) => !name.startsWith("engine/pjrt/"))
+    .flatMap((name) =>
+      Array.from(readFileSync(join(SOURCE, name), "utf8").matchAll(/\/pjrt\/([a-z-]+)\.js"/g)),
+    )
+    .map((match) => match[1]);
+  expect(imported.length).toBeGreaterThan(0);
+  expect(imported.filter((name) => !open.includes(name ?? ""))).toEqual([]);
+});

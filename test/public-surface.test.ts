@@ -27,9 +27,9 @@ it("has these commands, each with an example in its help", () => {
     "verify",
     "inspect",
     "export",
+    "plugins",
     "doctor",
     "gc",
-    "plugins",
   ]);
   for (const command of commands) {
     let help = "";

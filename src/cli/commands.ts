@@ -24,9 +24,9 @@ export function registerCommands(program: Command): void {
   registerVerify(program);
   registerInspect(program);
   registerExport(program);
+  registerPlugins(program);
   registerDoctor(program);
   registerGc(program);
-  registerPlugins(program);
 }
 
 /** Whether a word is a command that comes later. */

@@ -3,12 +3,12 @@
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { isSluiceError } from "../base/errors.js";
+
 import { type DoctorOptions, examine, exitCodeOf } from "../doctor/doctor.js";
 import type { Finding } from "../doctor/finding.js";
 import { openStore } from "../store/stores.js";
 import { resolveEngine } from "./engine-flags.js";
-import { type Flags, resolveExtractOptions, resolveOutput } from "./extract-options.js";
+import { type Flags, resolveExtractOptions, resolvePlaces } from "./extract-options.js";
 import { interruptible } from "./interrupt.js";
 import { paint } from "./render.js";
 
@@ -73,14 +73,17 @@ function resolveDoctorOptions(flags: Flags, env: NodeJS.ProcessEnv): DoctorOptio
     device: text("device", ""),
     plugin: text("plugin", ""),
   });
-  const output = findOutput(flags, env);
+  const isNamed = flags.output !== undefined || env.OUTPUT_DIR || env.UPLOAD_TO_GCS;
+  const { output, spool } = isNamed
+    ? resolvePlaces(flags, env)
+    : { output: undefined, spool: text("spool", "") };
   const isWhole = model !== undefined && dataset !== undefined;
   return {
     model,
     adapter: text("adapter", ""),
     dataset,
     output,
-    spool: text("spool", ""),
+    spool,
     engine,
     plugin,
     threads: availableParallelism(),
@@ -89,17 +92,6 @@ function resolveDoctorOptions(flags: Flags, env: NodeJS.ProcessEnv): DoctorOptio
     env,
     open: (uri) => openStore(uri, { attempts: ATTEMPTS }),
   };
-}
-
-/** The output, where one is named. @throws SluiceError as `resolveOutput` for one that cannot be read. */
-function findOutput(flags: Flags, env: NodeJS.ProcessEnv): string | undefined {
-  const isNamed = flags.output !== undefined || env.OUTPUT_DIR || env.UPLOAD_TO_GCS;
-  try {
-    return isNamed ? resolveOutput(flags, env) : undefined;
-  } catch (error) {
-    if (isSluiceError(error, "usage") && flags.output === undefined && !env.UPLOAD_TO_GCS) return undefined;
-    throw error;
-  }
 }
 
 function describe({ area, state, text, fix }: Finding): string {

@@ -6,8 +6,9 @@ import { tapOf } from "../model/hooks.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import { exportRun } from "../read/export.js";
 import { openRunForReading } from "../read/open-run.js";
-import { openStore, schemeOf } from "../store/stores.js";
+import { schemeOf } from "../store/stores.js";
 import { interruptible } from "./interrupt.js";
+import { openStore } from "./open-store.js";
 import { parseChoice } from "./values.js";
 
 interface ExportFlags {

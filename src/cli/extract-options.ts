@@ -2,7 +2,6 @@
 // A flag wins over the environment, the environment over the default.
 
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
 import { SluiceError } from "../base/errors.js";
 import type { ExtractOptions } from "../run/extract-options.js";
 import { type EngineSettings, resolveEngine } from "./engine-flags.js";
@@ -103,7 +102,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
       text("dataset", "DATASET_DIR"),
       "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by `sluice streams`, or a Hub id",
     ),
-    output: resolveOutput(flags, env),
+    ...resolvePlaces(flags, env),
     like: text("like"),
     workerId: resolveWorkerId(text("workerId"), env),
     steal: flags.steal !== false,
@@ -148,7 +147,6 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     yes: flags.yes === true,
     command: [],
     leaseSeconds: parsePositive("--lease-seconds", text("leaseSeconds") ?? "60"),
-    spool: text("spool"),
     checkpointDir: text("checkpointDir", "CHECKPOINT_DIR"),
   };
 }
@@ -185,19 +183,23 @@ function refuseLongDocumentFlags(
     refuse(`--positions ${positions}`, "would mix the documents of a context: it needs --attend-across");
 }
 
-/** Where the run is to live. @throws SluiceError `usage` where nothing says so. */
-export function resolveOutput(flags: Flags, env: Environment): string {
-  if (flags.output === "") throw emptyFlag("output");
-  if (typeof flags.output === "string") return flags.output;
+/** Where the run lives, and where its shards lie while they are under way: the variables mean other things where they ask for an upload. */
+export function resolvePlaces(flags: Flags, env: Environment): Pick<ExtractOptions, "output" | "spool"> {
+  for (const name of ["output", "spool"]) if (flags[name] === "") throw emptyFlag(name);
+  const spool = typeof flags.spool === "string" ? flags.spool : undefined;
+  if (typeof flags.output === "string") return { output: flags.output, spool };
   if (env.UPLOAD_TO_GCS !== undefined && parseSwitch("UPLOAD_TO_GCS", env.UPLOAD_TO_GCS)) {
     const bucket = required(
       "GCS_BUCKET",
       env.GCS_BUCKET || undefined,
       "the bucket that UPLOAD_TO_GCS=true asks for",
     );
-    return `gs://${join(bucket.replace(/^gs:\/\//, ""), env.GCS_PREFIX || "activations")}`;
+    const name = bucket.replace(/^gs:\/\//, "").replace(/\/+$/, "");
+    const prefix = (env.GCS_PREFIX || "activations").replace(/^\/+|\/+$/g, "");
+    return { output: `gs://${name}/${prefix}`, spool: spool ?? (env.OUTPUT_DIR || undefined) };
   }
-  return required("--output", env.OUTPUT_DIR || undefined, "the folder where the run is to live");
+  const output = required("--output", env.OUTPUT_DIR || undefined, "where the run is to live");
+  return { output, spool };
 }
 
 /** `--output "$RUN"` of a script that never set RUN. */

@@ -43,7 +43,7 @@ export function registerExtract(program: Command): void {
       "--dataset <path>",
       "a .jsonl, .txt, .csv, .tsv or .parquet file, a folder or pattern of them, a folder made by sluice streams, or a Hub id",
     )
-    .option("--output <run>", "the folder where the run lives")
+    .option("--output <run>", "where the run lives: a folder, gs://bucket/prefix or s3://bucket/prefix")
     .option(
       "--like <run>",
       "the same samples, rows and positions as this complete run: takes all that decides them from it",
@@ -101,7 +101,10 @@ export function registerExtract(program: Command): void {
     .option("--threads <n>", "CPU threads of the engine (default: all)")
     .option("--retry-failed", "forget failed attempts of units")
     .option("--lease-seconds <s>", "how long a silent worker is believed to live (default: 60)")
-    .option("--spool <folder>", "where shards under way lie (default: inside the run)")
+    .option(
+      "--spool <folder>",
+      "where shards under way lie (default: inside the run; of a bucket, a temporary folder)",
+    )
     .option("--checkpoint-dir <folder>", "copy checkpoint_worker_N.json there too")
     .option("--yes", "start although the estimated size does not fit the disk")
     .option("--json", "print one JSON document at the end")

@@ -3,8 +3,8 @@
 import type { Command } from "commander";
 import { formatBytes } from "../base/format-bytes.js";
 import { collectGarbage, type Garbage, type GarbageKind, type GcReport } from "../read/gc.js";
-import { openStore } from "../store/stores.js";
 import { interruptible } from "./interrupt.js";
+import { openStore } from "./open-store.js";
 import { formatCount, ProgressLine } from "./render.js";
 
 const KINDS: Readonly<Record<GarbageKind, string>> = {

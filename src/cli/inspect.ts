@@ -12,7 +12,7 @@ import { type InspectedSample, type Inspection, inspectCommits } from "../read/i
 import { openRunForReading, type ReadableRun } from "../read/open-run.js";
 import type { Commit } from "../run/commit.js";
 import { describeNonFinite } from "../run/non-finite.js";
-import { openStore } from "../store/stores.js";
+import { openStore } from "./open-store.js";
 import { formatCount, formatTable } from "./render.js";
 import { parseWhole } from "./values.js";
 

@@ -4,8 +4,8 @@
 import { SluiceError } from "../base/errors.js";
 import type { Identity } from "../run/identity.js";
 import { LikeRun } from "../run/like.js";
-import { openStore } from "../store/stores.js";
 import type { Flags } from "./extract-options.js";
+import { openStore } from "./open-store.js";
 import { parseNames } from "./values.js";
 
 /**

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { formatBytes } from "../base/format-bytes.js";
 import { openRunForReading } from "../read/open-run.js";
 import { type RunStatus, readStatus } from "../read/status.js";
-import { openStore } from "../store/stores.js";
+import { openStore } from "./open-store.js";
 import { formatCount, formatSeconds, formatTable } from "./render.js";
 
 /** Adds the command. */

@@ -7,9 +7,9 @@ import { openRunForReading } from "../read/open-run.js";
 import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
 import type { DatasetDifference } from "../run/compare-dataset.js";
 import { describeNonFinite } from "../run/non-finite.js";
-import { openStore } from "../store/stores.js";
 import { compareWithTransformers, describeAgainstHf } from "./against-hf.js";
 import { interruptible } from "./interrupt.js";
+import { openStore } from "./open-store.js";
 import { formatCount, ProgressLine, paint } from "./render.js";
 import { parseWhole } from "./values.js";
 

@@ -28,11 +28,7 @@ export async function* checkVerbs(store: Store): AsyncGenerator<Finding> {
   try {
     stored = await store.create("verbs/a", first);
   } catch (error) {
-    const finding = raised("creating an object", error);
-    yield {
-      ...finding,
-      fix: finding.kind === "store" ? "See that the store can be reached from here." : permissions,
-    };
+    yield withPermissions(raised("creating an object", error), permissions);
     return;
   }
   yield stored !== "exists" && stored.size === first.length && isSum(stored, first)
@@ -92,7 +88,7 @@ export async function* checkVerbs(store: Store): AsyncGenerator<Finding> {
       if (problem === null) works.push(verb);
       else yield failure(problem, WRONG);
     } catch (error) {
-      yield { ...raised(verb, error), fix: permissions };
+      yield withPermissions(raised(verb, error), permissions);
     }
   }
   if (works.length === tries.length)
@@ -101,4 +97,11 @@ export async function* checkVerbs(store: Store): AsyncGenerator<Finding> {
 
 function isSum({ crc32c: sum }: Stored, bytes: Uint8Array): boolean {
   return sum === undefined || sum === formatCrc(crc32c(bytes));
+}
+
+/** What to grant, where the error is about that; others say by themselves what to do. */
+function withPermissions(finding: Finding, permissions: string): Finding {
+  return /permission|forbidden|denied|not allowed|HTTP 403/i.test(finding.text)
+    ? { ...finding, fix: permissions }
+    : finding;
 }

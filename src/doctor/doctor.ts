@@ -1,10 +1,10 @@
 // All checks, one after the other: cheap ones first, so that a wrong path is said before anything is uploaded.
 
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { EXIT_CODES } from "../base/errors.js";
 import type { ExtractOptions } from "../run/extract-options.js";
+import { defaultSpoolFolder } from "../run/spool-folder.js";
 import type { Store } from "../store/store.js";
+import { schemeOf } from "../store/stores.js";
 import { checkClock, clockUrl } from "./check-clock.js";
 import { checkEngine } from "./check-engine.js";
 import { checkEnvironment, checkMachine, checkSpool } from "./check-machine.js";
@@ -39,7 +39,8 @@ export async function* examine(options: DoctorOptions): AsyncGenerator<Finding> 
   yield* checkMachine();
   yield* checkEnvironment(env);
   if (spool !== undefined) yield await checkSpool(spool);
-  else if (output?.includes("://")) yield await checkSpool(join(tmpdir(), "sluice-spool"));
+  else if (output !== undefined && schemeOf(output) !== undefined)
+    yield await checkSpool(defaultSpoolFolder());
   if (model !== undefined) yield* checkModel(model, adapter, { engine, signal });
   if (dataset !== undefined) yield* checkDataset(dataset, options.extract, signal);
   signal?.throwIfAborted();

@@ -179,7 +179,7 @@ async function downloadFile(
 ): Promise<Wheel> {
   const file = join(folder, name);
   await withAttempts(index, async () => {
-    const { response, touch } = await request(url, {});
+    const { response, touch } = await request(withCredentialsOf(index, url), {});
     const length = Number(response.headers.get("content-length") ?? Number.NaN);
     let done = 0;
     const count = new Transform({
@@ -255,6 +255,17 @@ async function withAttempts<T>(index: string, act: () => Promise<T>): Promise<T>
       await sleep(250 * 2 ** attempt);
     }
   }
+}
+
+/** Files on the index's own host need its credentials too; other hosts never get them. */
+function withCredentialsOf(index: string, url: string): string {
+  const from = new URL(index);
+  const at = new URL(url);
+  if (at.origin === from.origin && at.username === "") {
+    at.username = from.username;
+    at.password = from.password;
+  }
+  return at.href;
 }
 
 async function sha256Of(file: string): Promise<string> {

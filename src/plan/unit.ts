@@ -11,6 +11,9 @@ export interface Unit {
   readonly to: number;
 }
 
+/** Which unit. */
+export type UnitPlace = Pick<Unit, "stream" | "index">;
+
 /** How many units a stream of so many records is cut into. An empty stream has none. */
 export function unitCount(records: number, samplesPerShard: number): number {
   return Math.ceil(records / samplesPerShard);

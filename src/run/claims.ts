@@ -40,6 +40,8 @@ export interface ClaimOptions {
   readonly steal: boolean;
   /** Units whose data has gone missing, to be made again though they have a commit: found out while the first units are computed. */
   readonly repair: Promise<readonly Unit[]>;
+  /** Units to take first: somebody has left them half done on this machine. */
+  readonly first?: readonly Unit[];
   readonly clock?: Clock;
 }
 
@@ -72,9 +74,7 @@ export class Claims {
     this.#options = options;
     this.#clock = options.clock ?? realClock;
     options.repair.then(
-      (units) => {
-        for (const unit of units) this.#repair.set(unitName(unit), unit);
-      },
+      (units) => this.repair(units),
       (error: unknown) => {
         this.#problem = { error };
       },
@@ -140,6 +140,11 @@ export class Claims {
     if (repaired) this.#repair.delete(unitName(unit));
   }
 
+  /** Units whose data has gone missing since. */
+  repair(units: readonly Unit[]): void {
+    for (const unit of units) this.#repair.set(unitName(unit), unit);
+  }
+
   /** Whether the unit has a commit already and is claimed to make its data again. */
   isRepair(unit: Unit): boolean {
     return this.#repair.size > 0 && this.#repair.has(unitName(unit));
@@ -187,6 +192,7 @@ export class Claims {
 
   /** The own stream in order, unless somebody else is working on it too; then all, as the walk has them. */
   *#unitsInOrder(isShared: boolean): Generator<Unit> {
+    yield* this.#options.first ?? [];
     const { stream, steal, uuid } = this.#options;
     const counts = this.#log.unitCounts;
     if (!steal || !isShared) yield* this.#log.unitsOf(stream);

@@ -3,6 +3,7 @@
 
 import type { Clock } from "../base/clock.js";
 import { SluiceError } from "../base/errors.js";
+import type { Unit } from "../plan/unit.js";
 import type { Store } from "../store/store.js";
 import type { DerivedFiles } from "./derived-files.js";
 import type { Leases } from "./leases.js";
@@ -28,41 +29,39 @@ export interface CompleteRunParts {
 
 /**
  * Completes a run whose every unit has a commit, or waits until somebody has.
- * @throws SluiceError `data` where commits or data went missing while this worker ran.
+ * @returns the units whose data are missing: they are to be made again first. (Data in `alt/` that are missing show here at the
+ *   latest, where another object has the unit's usual name.)
+ * @throws SluiceError `data` where commits went missing while this worker ran.
  */
-export async function completeRun(parts: CompleteRunParts): Promise<void> {
+export async function completeRun(parts: CompleteRunParts): Promise<readonly Unit[]> {
   const { store, log, leases, derived, progress, indexBefore, pollMs, clock, signal } = parts;
   const hasCommitted = progress.shards > 0;
   for (;;) {
     const index = (await store.head("index.json"))?.version ?? null;
-    if (index !== null && index !== indexBefore) return; // Somebody has seen the whole run since.
+    if (index !== null && index !== indexBefore) return []; // Somebody has seen the whole run since.
     const lease = await leases.claim(COMPLETE);
     if (lease) {
       try {
-        await refuseMissing(log, signal);
-        await derived.complete(progress.takeStreams(), hasCommitted, signal);
+        await refuseLostCommits(log);
+        const missing = await log.findMissingData(signal);
+        if (missing.length === 0) await derived.complete(progress.takeStreams(), hasCommitted, signal);
+        return missing;
       } finally {
         await leases.release(lease);
       }
-      return;
     }
-    if (index !== null && !hasCommitted) return;
+    if (index !== null && !hasCommitted) return [];
     await clock.sleep(pollMs, signal);
     await leases.refresh();
   }
 }
 
 /** The last look before a run is called complete. */
-async function refuseMissing(log: CommitLog, signal: AbortSignal): Promise<void> {
+async function refuseLostCommits(log: CommitLog): Promise<void> {
   await log.refresh();
   const lost = await log.findLostCommits();
-  if (lost.length > 0)
-    throw new SluiceError("data", `the commits of ${lost.length} units went missing while this worker ran`, {
-      fix: "Run extract again.",
-    });
-  const missing = await log.findMissingData(signal);
-  if (missing.length === 0) return;
-  throw new SluiceError("data", `the data of ${missing.length} shards went missing while this worker ran`, {
+  if (lost.length === 0) return;
+  throw new SluiceError("data", `the commits of ${lost.length} units went missing while this worker ran`, {
     fix: "Run extract again.",
   });
 }

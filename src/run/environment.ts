@@ -10,6 +10,7 @@ import { ThreadedUnitReader, type UnitReaderOptions } from "../data/unit-reader.
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { type FileHasher, Hasher } from "../shard/hash.js";
 import { type FileSystem, nodeFileSystem } from "../store/file-system.js";
+import type { RetryOptions } from "../store/retry.js";
 import type { Store } from "../store/store.js";
 import { openStore } from "../store/stores.js";
 import { EngineProcess, type LoadRequest, type UnitRunner } from "./engine-process.js";
@@ -29,7 +30,7 @@ export interface Environment {
   /** Which process it is; null where the system does not tell. */
   process(): ProcessIdentity | null;
   planRun(options: ExtractOptions, download: DownloadOptions): Promise<RunPlan>;
-  openStore(uri: string): Store;
+  openStore(uri: string, options: RetryOptions): Store;
   createHasher(): FileHasher;
   createReader(options: UnitReaderOptions): UnitReader;
   createRunner(request: LoadRequest): UnitRunner & { readonly loadSeconds: number };

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { FileStore } from "../store/file.js";
 import { freeSpace } from "../store/free-space.js";
 import { MemoryStore } from "../store/memory.js";
-import { compareSpace } from "./expected-size.js";
+import { compareSpace, compareSpoolSpace } from "./expected-size.js";
 
 const expected = { records: 1000, samples: 1000, tokens: 30_000, shards: 80, bytes: 8e9 };
 const fresh = { committed: 0, units: 80 };
@@ -35,4 +35,13 @@ it("asks a resumed run for room for the rest alone", () => {
 it("knows the free space of a local store, also before its folder exists, and of no other", async () => {
   expect(await freeSpace(new FileStore("/tmp/no-such-folder/below"))).toBeGreaterThan(0);
   expect(await freeSpace(new MemoryStore())).toBeNull();
+});
+
+it("refuses a spool of a bucket that has no room for three shards", () => {
+  compareSpoolSpace("/tmp/s", expected, 3e8, false);
+  compareSpoolSpace("/tmp/s", expected, null, false);
+  compareSpoolSpace("/tmp/s", expected, 1e8, true);
+  expect(() => compareSpoolSpace("/tmp/s", expected, 2.9e8, false)).toThrowError(
+    /do not fit the disk of \/tmp\/s; found 290 MB free; expected 300 MB.*--spool/,
+  );
 });

@@ -142,3 +142,27 @@ export function compareSpace(
   }
   return `about ${shards} to come; ${formatBytes(free)} free${bytes > free ? ", which is too little" : ""}`;
 }
+
+/** Shards that a worker's spool holds at once: one under way, one that is uploaded, one that is compressed meanwhile. */
+const SPOOLED_SHARDS = 3;
+
+/**
+ * Looks whether a bucket's spool has room for the shards under way.
+ * @param free bytes; null where that is not known. @param anyway start even so (`--yes`).
+ * @throws SluiceError `store` where they do not fit.
+ */
+export function compareSpoolSpace(
+  folder: string,
+  { bytes, shards }: ExpectedRun,
+  free: number | null,
+  anyway: boolean,
+): void {
+  const needed = (SPOOLED_SHARDS * bytes) / Math.max(1, shards);
+  if (free === null || needed <= free || anyway) return;
+  throw new SluiceError("store", `the shards under way do not fit the disk of ${folder}`, {
+    found: `${formatBytes(free)} free`,
+    expected: `${formatBytes(needed)}: room for ${SPOOLED_SHARDS} shards`,
+    fix: "Name a --spool on another disk, make the run anew with a smaller --shard-size, or start anyway with --yes.",
+    values: { free, expected: needed },
+  });
+}

@@ -1,20 +1,20 @@
 // One worker from start to end: opens the run, starts its parts, runs the loop, writes the derived files, and says how it
 // ended. What the command line, the quickstart and the tests call.
 
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
+import type { Unit, UnitPlace } from "../plan/unit.js";
 import type { FileHasher } from "../shard/hash.js";
-import type { Store } from "../store/store.js";
+import { describeRetry } from "../store/retry.js";
+import { isRemote, type Store } from "../store/store.js";
 import { Claims } from "./claims.js";
 import { completeRun } from "./complete-run.js";
 import { DerivedFiles } from "./derived-files.js";
 import type { UnitRunner } from "./engine-process.js";
 import { type Environment, realEnvironment } from "./environment.js";
-import { checkSpace, type Done, expectedOf } from "./expected-size.js";
+import { checkSpace, compareSpoolSpace, type Done, expectedOf } from "./expected-size.js";
 import type { ExtractOptions } from "./extract-options.js";
 import { type DescribedState, Heartbeat, type HeartbeatState, type WorkerIdentity } from "./heartbeat.js";
 import { Leases } from "./leases.js";
@@ -26,6 +26,7 @@ import { Progress } from "./progress.js";
 import type { RunPlan } from "./run-plan.js";
 import { ShardWriter } from "./shard-writer.js";
 import { Spool } from "./spool.js";
+import { openSpoolFolder } from "./spool-folder.js";
 import { runWorker } from "./worker.js";
 
 const DOWNLOAD_NOTE_MS = 5_000;
@@ -107,7 +108,14 @@ class Extraction {
   async run(): Promise<ExtractResult> {
     const plan = await this.#plan();
     this.#noteMadeWeights(plan);
-    const store = this.#environment.openStore(this.#options.output);
+    const store = this.#environment.openStore(this.#options.output, {
+      clock: this.#clock,
+      signal: this.#preemption.now,
+      onRetry: (note) => {
+        const text = describeRetry(note);
+        if (text !== null) this.#reporter.warn(text);
+      },
+    });
     const pace = this.#choosePace(store);
     const leases = new Leases(store, {
       worker: this.#worker.uuid,
@@ -190,16 +198,19 @@ class Extraction {
       onReading: (what, bytes, total) => this.#reporter.reading(what, bytes, total),
     });
     if (this.#options.retryFailed) await leases.clearFailures();
-    const spool = new Spool(
-      this.#options.spool ?? store.spool ?? join(tmpdir(), "sluice-spool"),
-      this.#environment.disk,
-    );
+    const folder = await openSpoolFolder(this.#options.spool, store, this.#environment.disk);
+    const spool = new Spool(folder, this.#environment.disk, isRemote(store) ? opened.run.run : null);
     await spool.prepare();
     const log = new CommitLog(store, opened.run, opened.bytes);
     await log.refresh();
     this.#refuseForeign(log, store);
     const units = log.unitTotal;
-    await this.#checkStart(store, opened, { committed: log.committed, units });
+    const isDone = (place: UnitPlace) => log.seems(place);
+    await spool.dropFinished(isDone);
+    const first = spool.finishedUnits().flatMap(({ stream, index }) => log.findUnit(stream, index) ?? []);
+    if (first.length > 0)
+      this.#reporter.note(`${first.length} finished shards wait in ${folder}: storing them first`);
+    await this.#checkStart(store, spool, opened, { committed: log.committed, units });
     const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
     if (log.committed < units) runner.start().catch(() => {});
@@ -207,10 +218,7 @@ class Extraction {
       ? log.findMissingNames(plan.format.extension, stopping)
       : log.findMissingData(stopping);
     repair.then(
-      (missing) => {
-        if (missing.length > 0)
-          this.#reporter.warn(`the data of ${missing.length} committed shards is missing: making it again`);
-      },
+      (missing) => this.#warnOfMissing(missing),
       () => {}, // Raised by the next claim.
     );
     const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
@@ -228,6 +236,7 @@ class Extraction {
       stream: workerId,
       steal,
       repair,
+      first,
       clock: this.#clock,
     });
     const shards = new ShardWriter({
@@ -280,10 +289,12 @@ class Extraction {
       if (pace.firstDerivedMs === 0) startWriting();
       else endWriting = this.#clock.after(pace.firstDerivedMs * shareOf(this.#worker.uuid), startWriting);
       this.#reporter.started(progress, opened, () => log.committed);
-      const outcome = await Promise.race([runWorker(parts), this.#dropAtDeadline(runner)]);
-      endWriting();
-      if (outcome === "complete" && log.committed === units) {
-        await completeRun({
+      const deadline = this.#dropAtDeadline(runner);
+      const work = () => Promise.race([runWorker(parts), deadline]);
+      let outcome = await work();
+      let isWhole = false;
+      while (outcome === "complete" && log.committed === units && !isWhole) {
+        const missing = await completeRun({
           store,
           log,
           leases,
@@ -294,7 +305,14 @@ class Extraction {
           clock: this.#clock,
           signal: stopping,
         });
-      } else {
+        isWhole = missing.length === 0;
+        if (isWhole) break;
+        this.#warnOfMissing(missing);
+        claims.repair(missing);
+        outcome = await work();
+      }
+      endWriting();
+      if (!isWhole) {
         if (!log.isRemote) await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
         await derived.write(outcome, progress.takeStreams(), this.#preemption.now, true);
       }
@@ -311,7 +329,13 @@ class Extraction {
       await runner.stop();
       await reader.close();
       await spool.removeAll();
+      await spool.dropFinished(isDone);
     }
+  }
+
+  #warnOfMissing(units: readonly Unit[]): void {
+    if (units.length === 0) return;
+    this.#reporter.warn(`the data of ${units.length} committed shards is missing: making it again`);
   }
 
   /** The grace is over, or a second signal came: the engine is killed, whatever it is doing. */
@@ -325,15 +349,18 @@ class Extraction {
     });
   }
 
-  async #checkStart(store: Store, { run, tables }: OpenedRun, done: Done): Promise<void> {
+  async #checkStart(store: Store, spool: Spool, { run, tables }: OpenedRun, done: Done): Promise<void> {
     const { workerId, steal } = this.#options;
     if (!steal && workerId >= tables.length)
       this.#reporter.warn(
         `the dataset has no stream ${workerId} (0 to ${tables.length - 1}): with --no-steal nothing is left to do`,
       );
     const expected = expectedOf(run);
-    if (expected && done.committed < done.units)
-      this.#reporter.note(await checkSpace(store, expected, done, this.#options.yes));
+    if (!expected || done.committed >= done.units) return;
+    const { yes } = this.#options;
+    this.#reporter.note(await checkSpace(store, expected, done, yes));
+    const free = isRemote(store) ? await this.#environment.disk.freeSpace?.(spool.folder) : null;
+    compareSpoolSpace(spool.folder, expected, free ?? null, yes);
   }
 
   #refuseForeign(log: CommitLog, store: Store): void {

@@ -105,3 +105,26 @@ it("counts the failures of all workers, and forgets them when asked to", async (
   expect(a.failures(UNIT)).toBe(0);
   expect(await names()).toEqual([]);
 });
+
+it("has given up everything when it says so, also what somebody else was giving up", async () => {
+  let remove = () => {};
+  const slow = new Promise<void>((resolve) => {
+    remove = resolve;
+  });
+  const a = leasesOf("a", null, {
+    uri: store.uri,
+    create: (name, body) => store.create(name, body),
+    replace: (name, body) => store.replace(name, body),
+    head: (name) => store.head(name),
+    read: (name) => store.read(name),
+    list: (prefix) => store.list(prefix),
+    remove: (name, version) => slow.then(() => store.remove(name, version)),
+  });
+  const lease = await a.claim(WHAT);
+  if (!lease) throw new Error("no lease");
+  void a.release(lease);
+  const all = a.releaseAll();
+  remove();
+  await all;
+  expect(await names()).toEqual([]);
+});

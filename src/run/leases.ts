@@ -64,6 +64,8 @@ export class Leases {
   #reads: number;
   #looks = 0;
   readonly #held = new Map<string, Lease>();
+  /** What is being given up just now. */
+  readonly #releasing = new Set<Promise<void>>();
 
   constructor(store: Store, options: LeaseOptions) {
     this.#store = store;
@@ -135,12 +137,15 @@ export class Leases {
   async release(lease: Lease): Promise<void> {
     this.#held.delete(lease.what);
     this.#holders.delete(lease.what);
-    await this.#store.remove(lease.name, lease.version);
+    const releasing = this.#store.remove(lease.name, lease.version);
+    this.#releasing.add(releasing);
+    await releasing.finally(() => this.#releasing.delete(releasing));
   }
 
-  /** Gives up all that this worker holds. */
+  /** Gives up all that this worker holds; resolves when also what was being given up already is gone. */
   async releaseAll(): Promise<void> {
-    await Promise.all([...this.#held.values()].map((lease) => this.release(lease)));
+    const own = [...this.#held.values()].map((lease) => this.release(lease));
+    await Promise.all([...own, ...this.#releasing]);
   }
 
   /** Whether it was leased at the last look, or has been found to be since, by whomever. */

@@ -6,7 +6,7 @@ import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
-import { type Unit, unitAt, unitCount, unitName } from "../plan/unit.js";
+import { type Unit, type UnitPlace, unitAt, unitCount, unitName } from "../plan/unit.js";
 import { listInParallel, PAGE } from "../store/list-parallel.js";
 import { isRemote, type Store, type Stored } from "../store/store.js";
 import { type Commit, decodeCommit, encodeCommit } from "./commit.js";
@@ -93,6 +93,11 @@ export class CommitLog {
   /** The units of one stream, in order; none where the run has no such stream. */
   *unitsOf(stream: number): Generator<Unit> {
     for (let index = 0; index < (this.#seen[stream]?.length ?? 0); index++) yield this.unitAt(stream, index);
+  }
+
+  /** Null where the run has no such unit. */
+  findUnit(stream: number, index: number): Unit | null {
+    return index < (this.#seen[stream]?.length ?? 0) ? this.unitAt(stream, index) : null;
   }
 
   /** @throws RangeError where the run has no such unit. */
@@ -182,8 +187,8 @@ export class CommitLog {
   }
 
   /** True where a commit of the unit has been seen; false says nothing for certain. */
-  seems(unit: Unit): boolean {
-    return this.#seen[unit.stream]?.[unit.index] === 1;
+  seems({ stream, index }: UnitPlace): boolean {
+    return this.#seen[stream]?.[index] === 1;
   }
 
   /** Whether the unit has a commit, asked by its name. */

@@ -16,6 +16,7 @@ import type { Commit, NonFiniteEntry } from "./commit.js";
 import type { UnitResult } from "./compute-unit.js";
 import { type CreatedData, createData, type FinishedData } from "./create-data.js";
 import type { UnitRunner } from "./engine-process.js";
+import type { FinishedMark } from "./finished-shards.js";
 import type { WorkerIdentity } from "./heartbeat.js";
 import type { RunFile } from "./identity.js";
 import type { LikeRun } from "./like.js";
@@ -52,6 +53,8 @@ export interface SpooledUnit {
   readonly result: UnitResult | null;
   readonly execution: Execution;
   readonly started: string;
+  /** What is known of a shard that another worker has left finished: it needs only to be stored. */
+  readonly finished?: FinishedMark;
 }
 
 /** Writes shards and their commits. */
@@ -75,6 +78,8 @@ export class ShardWriter {
     const started = this.#clock.date().toISOString();
     const index = indexTensors(samples, selection);
     await this.#o.like?.checkUnit(unit, samples, index);
+    const left = await this.#takeFinished(unit, samples);
+    if (left) return { ...left, layout: null, index, result: null, execution: {}, started };
     const execution = { ...(await runner.start()), ...limitsOf(limits) };
     if (samples.count === 0) return { file: null, layout: null, index, result: null, execution, started };
     const layout = this.#layOut(unit, samples, index);
@@ -112,38 +117,85 @@ export class ShardWriter {
     spooled: SpooledUnit,
     how: { readonly attempt: string; readonly repair: boolean },
   ): Promise<Commit | null> {
-    const { log, store, format, spool, hasher, run } = this.#o;
+    const { log, store, spool } = this.#o;
     let file = spooled.file;
+    let outlives = false;
     try {
-      const laidOut = file === null ? null : await hasher.hash(file, spooled.layout?.tensors ?? []);
-      if (spooled.layout && laidOut) checkLaidOut(unit, spooled.layout, laidOut, spooled.index);
-      let hash = laidOut;
-      let compressed: FinishedData["compressed"];
-      const { compression, extension } = format;
-      if (file !== null && laidOut && compression) {
-        const target = `${file}.z`;
-        const comment = `sluice run ${run.run} unit ${unitName(unit)} size ${laidOut.size} sha256 ${laidOut.sha256}`;
-        await compression.compress(file, target, comment);
-        await spool.remove(file);
-        file = target;
-        hash = await hasher.hash(file, []);
-        compressed = { compression, comment, sha256: laidOut.sha256 };
-      }
+      const { data, draft } = await this.#finish(unit, samples, spooled, (made) => {
+        file = made;
+      });
       // Before anything is stored: data of another model would take the names of this one's.
       await this.#o.ready;
+      if (data && !spooled.finished) await spool.markFinished(data.file, markOf(unit, data, draft));
       const committed = how.repair ? await log.read(unit) : null;
-      const data =
-        file === null || !hash
-          ? null
-          : await createData(store, unit, { file, hash, extension, compressed }, committed);
+      const created = data && (await createData(store, unit, data, committed));
       if (committed) return null;
-      const commit = this.#describe(unit, samples, spooled, how.attempt, data, laidOut);
+      const commit = completeCommit(draft, created, how.attempt, this.#clock.date());
       return (await log.commit(unit, commit)) === "committed" ? commit : null;
     } catch (error) {
-      throw await this.#explain(error);
+      const explained = await this.#explain(error);
+      outlives = isSluiceError(explained, "store"); // The next worker of this machine may reach it again.
+      throw explained;
     } finally {
-      if (file !== null) await spool.remove(file);
+      if (file !== null && !(outlives && spool.isFinished(file))) await spool.remove(file);
     }
+  }
+
+  /** Hashes a spooled unit, compresses it where its format does, and says all that its commit will say but where the data is. */
+  async #finish(
+    unit: Unit,
+    samples: UnitSamples,
+    spooled: SpooledUnit,
+    onMade: (file: string) => void,
+  ): Promise<{ readonly data: FinishedData | null; readonly draft: Commit }> {
+    const { format, spool, hasher, run } = this.#o;
+    const { file, finished } = spooled;
+    const { compression, extension } = format;
+    if (file !== null && finished) {
+      const compressed = compression && finished.compressed && { compression, ...finished.compressed };
+      const hash = { ...finished.hash, tensors: [] };
+      return {
+        data: { file, hash, extension, ...(compressed && { compressed }) },
+        draft: finished.commit,
+      };
+    }
+    const laidOut = file === null ? null : await hasher.hash(file, spooled.layout?.tensors ?? []);
+    if (spooled.layout && laidOut) checkLaidOut(unit, spooled.layout, laidOut, spooled.index);
+    const draft = this.#describe(unit, samples, spooled, laidOut);
+    if (file === null || !laidOut) return { data: null, draft };
+    if (!compression) return { data: { file, hash: laidOut, extension }, draft };
+    const target = `${file}.z`;
+    const comment = `sluice run ${run.run} unit ${unitName(unit)} size ${laidOut.size} sha256 ${laidOut.sha256}`;
+    onMade(target);
+    await compression.compress(file, target, comment);
+    await spool.remove(file);
+    const compressed = { compression, comment, sha256: laidOut.sha256 };
+    return { data: { file: target, hash: await hasher.hash(target, []), extension, compressed }, draft };
+  }
+
+  /** What another worker has left finished of the unit, every byte checked; null where that is nothing, or of no use. */
+  async #takeFinished(
+    unit: Unit,
+    samples: UnitSamples,
+  ): Promise<{ readonly file: string; readonly finished: FinishedMark } | null> {
+    const { spool, hasher, run, format } = this.#o;
+    const taken = await spool.takeFinished(unitName(unit));
+    if (!taken) return null;
+    const { file, mark } = taken;
+    const { commit, compressed } = mark;
+    const isOfUnit =
+      commit.run === run.run &&
+      commit.stream === unit.stream &&
+      commit.unit === unit.index &&
+      commit.unit_sha256 === samples.unitSha256 &&
+      commit.token_sha256 === samples.tokenSha256 &&
+      (compressed !== null) === (format.compression !== undefined);
+    const found = isOfUnit ? await hasher.hash(file, []).catch(() => null) : null;
+    const { size, sha256, crc32c } = mark.hash;
+    if (found?.size === size && found.sha256 === sha256 && found.crc32c === crc32c)
+      return { file, finished: mark };
+    await spool.remove(file);
+    return null;
   }
 
   /** A spool file that vanishes, or an engine that cannot open it, may mean that the whole run was deleted under this worker. A full disk is said to be one. */
@@ -194,14 +246,7 @@ export class ShardWriter {
     });
   }
 
-  #describe(
-    unit: Unit,
-    samples: UnitSamples,
-    spooled: SpooledUnit,
-    attempt: string,
-    data: CreatedData | null,
-    laidOut: FileHash | null,
-  ): Commit {
+  #describe(unit: Unit, samples: UnitSamples, spooled: SpooledUnit, laidOut: FileHash | null): Commit {
     const { run, worker, activations } = this.#o;
     const { layout, result } = spooled;
     const tensors = (layout?.tensors ?? []).map((tensor, i) => {
@@ -224,10 +269,10 @@ export class ShardWriter {
       run: run.run,
       stream: unit.stream,
       unit: unit.index,
-      data: data?.name ?? null,
-      size: data?.hash.size ?? 0,
-      sha256: data?.hash.sha256 ?? null,
-      crc32c: data?.hash.crc32c ?? null,
+      data: null,
+      size: 0,
+      sha256: null,
+      crc32c: null,
       records: [unit.from, unit.to],
       samples: samples.count,
       rows: this.#rowsOf(samples),
@@ -244,7 +289,7 @@ export class ShardWriter {
       ...nonFiniteOf(samples, activations, result),
       execution: { ...spooled.execution },
       by: {
-        attempt,
+        attempt: "",
         worker: worker.uuid,
         worker_id: worker.workerId,
         started: spooled.started,
@@ -254,6 +299,28 @@ export class ShardWriter {
       },
     };
   }
+}
+
+/** A commit of which all is known but where its data is, and who tried to store it. */
+function completeCommit(draft: Commit, data: CreatedData | null, attempt: string, finished: Date): Commit {
+  return {
+    ...draft,
+    data: data?.name ?? null,
+    size: data?.hash.size ?? 0,
+    sha256: data?.hash.sha256 ?? null,
+    crc32c: data?.hash.crc32c ?? null,
+    by: { ...draft.by, attempt, finished: finished.toISOString() },
+  };
+}
+
+function markOf(unit: Unit, { hash, compressed }: FinishedData, commit: Commit): FinishedMark {
+  const { size, sha256, crc32c } = hash;
+  return {
+    unit: unitName(unit),
+    hash: { size, sha256, crc32c },
+    compressed: compressed ? { comment: compressed.comment, sha256: compressed.sha256 } : null,
+    commit,
+  };
 }
 
 /** Rows before each sample's own, [samples + 1]. */

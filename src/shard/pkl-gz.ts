@@ -3,6 +3,7 @@
 // engine. Nothing is ever unpickled here.
 
 import { createReadStream, createWriteStream } from "node:fs";
+import { stat } from "node:fs/promises";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createDeflateRaw, createGunzip } from "node:zlib";
@@ -84,7 +85,8 @@ async function compressFile(
     },
   });
   const header = Buffer.concat([HEADER, Buffer.from(`${comment}\0`, "latin1")]);
-  const out = createWriteStream(target, { flags: "wx" });
+  // As private as the file that it is made of.
+  const out = createWriteStream(target, { flags: "wx", mode: (await stat(laidOut)).mode & 0o666 });
   out.write(header);
   await pipeline(
     createReadStream(laidOut, { highWaterMark: 1 << 20 }),

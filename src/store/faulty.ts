@@ -159,7 +159,7 @@ export function faultyFileSystem(fs: FileSystem, faults: Faults): FileSystem {
         return file;
       };
       try {
-        return wrap(path, await run("open", path, open, mode === "create" ? nothing : undefined));
+        return wrap(path, await run("open", path, open, mode === "update" ? undefined : nothing));
       } catch (error) {
         await file?.close();
         throw error;
@@ -169,7 +169,7 @@ export function faultyFileSystem(fs: FileSystem, faults: Faults): FileSystem {
     link: (from, to) => run("link", to, () => fs.link(from, to), nothing),
     rename: (from, to) => run("rename", to, () => fs.rename(from, to)),
     unlink: (path) => run("unlink", path, () => fs.unlink(path)),
-    makeFolder: (path) => run("makeFolder", path, () => fs.makeFolder(path), nothing),
+    makeFolder: (path, mode) => run("makeFolder", path, () => fs.makeFolder(path, mode), nothing),
     syncFolder: (path) => run("syncFolder", path, () => fs.syncFolder(path)),
     list: (path) => run("list", path, () => fs.list(path)),
     stat: (path) => run("stat", path, () => fs.stat(path)),

@@ -1,8 +1,20 @@
 // The few calls that the file store and the spool make, as a seam: tests count them, fail each of them once, and replay a
 // journal of them up to any point, as a power cut would leave the disk.
 
-import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from "node:fs/promises";
+import {
+  type FileHandle,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  stat,
+  statfs,
+  unlink,
+} from "node:fs/promises";
 import { dirname } from "node:path";
+import { SluiceError, systemCode } from "../base/errors.js";
 
 /** Facts of a file. */
 export interface FileFacts {
@@ -11,6 +23,8 @@ export interface FileFacts {
   readonly modifiedNs: bigint;
   readonly links: number;
   readonly isFolder: boolean;
+  /** The user whose it is, where the system knows users. */
+  readonly owner?: number;
 }
 
 /** A file open for writing. */
@@ -24,14 +38,21 @@ export interface WritableFile {
 
 /** Files and folders by absolute path. Errors are Node's system errors. */
 export interface FileSystem {
-  /** Opens a file for writing; `create` fails where it exists. */
-  open(path: string, mode: "create" | "update"): Promise<WritableFile>;
+  /** Opens a file for writing; `create` fails where it exists, and `create-private` makes one that no other user can read. */
+  open(path: string, mode: "create" | "create-private" | "update"): Promise<WritableFile>;
   read(path: string, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array>;
   link(from: string, to: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
-  /** Creates the folder and its parents; the topmost one that was new, or undefined. */
-  makeFolder(path: string): Promise<string | undefined>;
+  /** Creates the folder and its parents; the topmost one that was new, or undefined. @param mode of a new folder. */
+  makeFolder(path: string, mode?: number): Promise<string | undefined>;
+  /**
+   * Makes a folder that nobody else can look into, in one that all can write to; nothing where it is there. Absent on a disk that has
+   * one user. @throws SluiceError `config` where something of somebody else's, or open to others, is in its place.
+   */
+  makePrivateFolder?(path: string): Promise<void>;
+  /** Bytes that this user may still write to the disk of a path, which need not exist yet; null where that is not known. */
+  freeSpace?(path: string): Promise<number | null>;
   /** Makes the folder's entries durable. */
   syncFolder(path: string): Promise<void>;
   /** Names in a folder, with a slash after those of folders; empty where there is none. */
@@ -43,7 +64,8 @@ export interface FileSystem {
 /** The real one. */
 export const nodeFileSystem: FileSystem = {
   async open(path, mode) {
-    return new NodeFile(await open(path, mode === "create" ? "wx+" : "r+"));
+    const permissions = mode === "create-private" ? 0o600 : undefined;
+    return new NodeFile(await open(path, mode === "update" ? "r+" : "wx+", permissions));
   },
   async read(path, range) {
     const file = await open(path, "r");
@@ -66,6 +88,32 @@ export const nodeFileSystem: FileSystem = {
   rename,
   unlink,
   makeFolder: makeFolders,
+  async makePrivateFolder(path) {
+    await mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
+      if (systemCode(error) !== "EEXIST") throw error;
+    });
+    const { uid, mode, isFolder } = await lstat(path).then((s) => ({
+      uid: s.uid,
+      mode: s.mode & 0o777,
+      isFolder: s.isDirectory(),
+    }));
+    if (isFolder && uid === process.getuid?.() && (mode & 0o077) === 0) return;
+    throw new SluiceError("config", `${path} is not a folder of this user alone`, {
+      found: isFolder ? `user ${uid}, mode ${mode.toString(8)}` : "something that is no folder",
+      expected: "mode 700",
+      fix: "Remove it, or name another folder with --spool.",
+    });
+  },
+  async freeSpace(path) {
+    for (let folder = path; ; folder = dirname(folder)) {
+      try {
+        const { bavail, bsize } = await statfs(folder);
+        return bavail * bsize;
+      } catch (error) {
+        if (!isMissing(error) || folder === dirname(folder)) return null;
+      }
+    }
+  },
   async syncFolder(path) {
     const folder = await open(path, "r");
     try {
@@ -92,6 +140,7 @@ export const nodeFileSystem: FileSystem = {
         modifiedNs: s.mtimeNs,
         links: Number(s.nlink),
         isFolder: s.isDirectory(),
+        owner: Number(s.uid),
       };
     } catch (error) {
       if (isMissing(error)) return null;
@@ -104,7 +153,7 @@ export const nodeFileSystem: FileSystem = {
  * Makes a folder and its parents. (Node's own recursive mkdir says ENOENT of a read-only file system, and never returns in /proc.)
  * @returns the topmost one that was missing, or undefined. @throws the system error that says why one cannot be made.
  */
-export async function makeFolders(path: string): Promise<string | undefined> {
+export async function makeFolders(path: string, mode?: number): Promise<string | undefined> {
   const missing: string[] = [];
   for (let at = path; ; at = dirname(at)) {
     const facts = await nodeFileSystem.stat(at);
@@ -113,7 +162,7 @@ export async function makeFolders(path: string): Promise<string | undefined> {
     if (facts) break; // A file: making it a folder says so.
   }
   for (const folder of missing) {
-    await mkdir(folder).catch(async (error: unknown) => {
+    await mkdir(folder, mode).catch(async (error: unknown) => {
       if (!(await nodeFileSystem.stat(folder))?.isFolder) throw error; // Else another process made it just now.
     });
   }

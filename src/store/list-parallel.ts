@@ -1,6 +1,7 @@
 // A long listing in a short time. Stores give a thousand names a page, one page after the other; what is known of the names
 // beforehand cuts them into ranges that are listed side by side.
 
+import { compareNames } from "./names.js";
 import { isRemote, type NameRange, type Store, type Stored } from "./store.js";
 
 /** Names that a store gives in one page: a listing that ends within it is not worth cutting. */
@@ -28,8 +29,8 @@ export async function listInParallel(
     if (count === firstPage) break; // Before the next page is asked for.
   }
   if (count < firstPage) return;
-  const cuts = boundaries().filter((name) => name > last && name.startsWith(prefix));
-  const starts = [last, ...cuts.sort()];
+  const cuts = boundaries().filter((name) => compareNames(name, last) > 0 && name.startsWith(prefix));
+  const starts = [last, ...cuts.sort(compareNames)];
   const ranges = starts.map((from, i): NameRange => {
     const to = starts[i + 1];
     return to === undefined ? { from } : { from, to };

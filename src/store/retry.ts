@@ -62,6 +62,12 @@ export interface RetryNote {
   readonly cause: string;
 }
 
+/** What the note says to people; null for a first retry: one failure is nothing to speak of. */
+export function describeRetry({ request, retry, of, waitMs, cause }: RetryNote): string | null {
+  if (retry < 2) return null;
+  return `${request} fails (${cause}): retry ${retry} of ${of} in ${(waitMs / 1000).toFixed(1)} s`;
+}
+
 /** How a driver tries. Everything has a default; tests and the simulation bring their own clock and chance. */
 export interface RetryOptions {
   /** Attempts of a request, the first included. */

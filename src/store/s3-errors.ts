@@ -25,11 +25,13 @@ const RETRYABLE_CODES: ReadonlySet<string> = new Set([
   "ConditionalRequestConflict",
   "IncompleteBody",
   "InternalError",
+  "MalformedXML", // What we send is well-formed.
   "OperationAborted",
   "RequestTimeout",
   "RequestTimeTooSkewed",
   "ServiceUnavailable",
   "SlowDown",
+  "XAmzContentSHA256Mismatch",
 ]);
 const UNKNOWN_KEYS: ReadonlySet<string> = new Set([
   "AuthorizationHeaderMalformed",

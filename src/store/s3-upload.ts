@@ -64,8 +64,8 @@ interface SentPart {
   readonly length: number;
 }
 
-/** A multipart upload. */
-export class MultipartUpload {
+/** A multipart upload. (Not named so: TypeScript 7.0.2 renames the request's member `MultipartUpload` inside a class of that name.) */
+export class LargeUpload {
   readonly #requests: Requests;
   readonly #task: UploadTask;
 

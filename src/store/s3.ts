@@ -8,14 +8,14 @@ import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import { parseBucketUri } from "./bucket-uri.js";
 import { missingObject } from "./memory.js";
-import { checkName, isName } from "./names.js";
+import { checkName, compareNames, isName } from "./names.js";
 import { changedFile, readParts } from "./parts.js";
 import { type Attempt, RequestFailure, Retrier, type RetryOptions } from "./retry.js";
 import { fromS3Crc, toS3Crc } from "./s3-checksum.js";
 import { bodyOf, S3Connection } from "./s3-client.js";
 import { explainS3, isGone, isNotImplemented, isPreconditionFailed, S3Failure } from "./s3-errors.js";
 import { partBytesFor } from "./s3-part-size.js";
-import { checkStored, isMd5Of, MultipartUpload, type Requests, TOKEN } from "./s3-upload.js";
+import { checkStored, isMd5Of, LargeUpload, type Requests, TOKEN } from "./s3-upload.js";
 import {
   type Body,
   isInRange,
@@ -62,7 +62,7 @@ export class S3Store implements Store {
     if (body instanceof Uint8Array) return this.#put(name, body, { token, ...options });
     const partBytes = this.#partBytes ?? partBytesFor(body.size);
     if (body.size > partBytes) {
-      const upload = new MultipartUpload(this.#requests(name), { name, body, token, partBytes, ...options });
+      const upload = new LargeUpload(this.#requests(name), { name, body, token, partBytes, ...options });
       return upload.run();
     }
     const range = { end: body.size, partBytes };
@@ -129,11 +129,11 @@ export class S3Store implements Store {
     });
   }
 
-  async *list(prefix: string, { from, to }: NameRange = {}): AsyncGenerator<Stored> {
-    // S3 lists what comes after a name: the name itself is asked for.
-    const isFromInside = from?.startsWith(prefix) === true && isName(from);
-    const first = isFromInside ? await this.head(from) : null;
-    if (first && isInRange(first.name, { to })) yield first;
+  async *list(prefix: string, range: NameRange = {}): AsyncGenerator<Stored> {
+    const { from, to } = range;
+    // S3 begins after a name, and the name itself may be there.
+    const first = from?.startsWith(prefix) && isName(from) ? await this.head(from) : null;
+    if (first && isInRange(first.name, range)) yield first;
     let after: string | undefined;
     do {
       const page = await this.#run("list", prefix, undefined, ({ signal }) =>
@@ -143,8 +143,8 @@ export class S3Store implements Store {
               Bucket: this.#bucket,
               Prefix: this.#prefix + prefix,
               EncodingType: "url",
-              ...(from !== undefined && { StartAfter: this.#prefix + from }),
               ...(after !== undefined && { ContinuationToken: after }),
+              ...(from !== undefined && after === undefined && { StartAfter: this.#prefix + from }),
             },
             options,
           ),
@@ -152,9 +152,8 @@ export class S3Store implements Store {
       );
       for (const { Key, Size = 0, ETag = "" } of page.Contents ?? []) {
         const name = this.#nameOf(Key, page.EncodingType);
-        if (name === undefined) continue;
-        if (!isInRange(name, { to })) return;
-        yield { name, size: Size, version: versionOf(ETag) };
+        if (name !== undefined && to !== undefined && compareNames(name, to) >= 0) return;
+        if (name !== undefined) yield { name, size: Size, version: versionOf(ETag) };
       }
       after = page.IsTruncated ? page.NextContinuationToken : undefined;
       if (page.IsTruncated && after === undefined)

@@ -19,36 +19,61 @@ export function temporaryName(): string {
   return `${owner.join("_")}_${randomBytes(8).toString("hex")}`;
 }
 
+/** Who made the file of that name; null where that is unknown here (another container, or no temporary file). */
+export function temporaryOwner(name: string): ProcessIdentity | null {
+  const match = NAME.exec(name);
+  return match && ownerOf(match);
+}
+
 /** A file that a dead process left. */
 export interface AbandonedFile {
   readonly path: string;
   readonly size: number;
 }
 
-/** What dead processes left in a folder of temporary files. */
-export async function* findAbandoned(folder: string, fs: FileSystem): AsyncGenerator<AbandonedFile> {
+/**
+ * What dead processes left in a folder of temporary files.
+ * @param isUseful files that somebody else may still want: they count only when they are as old as those of other machines may get.
+ */
+export async function* findAbandoned(
+  folder: string,
+  fs: FileSystem,
+  isUseful: (name: string) => boolean = () => false,
+): AsyncGenerator<AbandonedFile> {
   for (const name of await fs.list(folder)) {
     const match = NAME.exec(name);
     const path = join(folder, name);
-    if (!match || !(await isAbandoned(path, ownerOf(match), fs))) continue;
+    if (!match || !(await isAbandoned(path, ownerOf(match), isUseful(name), fs))) continue;
     const facts = await fs.stat(path);
     if (facts && !facts.isFolder) yield { path, size: facts.size };
   }
 }
 
-/** Removes what dead processes left in a folder of temporary files. @returns how many files. */
-export async function cleanTemporaries(folder: string, fs: FileSystem): Promise<number> {
+/** Removes what dead processes left in a folder of temporary files, as {@link findAbandoned} has it. @returns how many files. */
+export async function cleanTemporaries(
+  folder: string,
+  fs: FileSystem,
+  isUseful?: (name: string) => boolean,
+): Promise<number> {
   let removed = 0;
-  for await (const { path } of findAbandoned(folder, fs)) {
+  for await (const { path } of findAbandoned(folder, fs, isUseful)) {
     await fs.unlink(path).catch(() => {}); // Another start was quicker.
     removed += 1;
   }
   return removed;
 }
 
-async function isAbandoned(path: string, owner: ProcessIdentity | null, fs: FileSystem): Promise<boolean> {
-  const alive = owner ? isAlive(owner) : undefined;
-  if (alive !== undefined) return !alive;
+async function isAbandoned(
+  path: string,
+  owner: ProcessIdentity | null,
+  isUseful: boolean,
+  fs: FileSystem,
+): Promise<boolean> {
+  const lives = owner ? isAlive(owner) : undefined;
+  return lives === undefined || (!lives && isUseful) ? isOld(path, fs) : !lives;
+}
+
+async function isOld(path: string, fs: FileSystem): Promise<boolean> {
   const facts = await fs.stat(path);
   return facts !== null && Date.now() - Number(facts.modifiedNs / 1_000_000n) > FOREIGN_MS;
 }

@@ -12,7 +12,7 @@ export const PJRT_HEADER = process.env.SLUICE_TEST_PJRT_HEADER || undefined;
 /** Says aloud which tests are skipped for want of it. */
 export function sayWhatIsSkipped(
   what: string,
-  missing: "SLUICE_TEST_PJRT_CPU" | "SLUICE_TEST_PJRT_HEADER",
+  missing: "SLUICE_TEST_PJRT_CPU" | "SLUICE_TEST_PJRT_HEADER" | "SLUICE_TEST_LIBTPU",
 ): void {
   if (!process.env[missing]) console.log(`skipped without ${missing}: ${what}`);
 }

@@ -17,6 +17,8 @@ export class InvariantBroken extends Error {
   }
 }
 
+type Json = Readonly<Record<string, unknown>>;
+
 const COMMIT = /^(tpu_(\d+)\/shard_\d+)\.json$/;
 const DATA = /^tpu_\d+\/(alt\/)?shard_\d+(-[0-9a-f]{8})?\.safetensors$/;
 const REPLACED = /^(workers\/[^/]+\.json|tpu_\d+\/metadata\.json|checkpoints\/[^/]+\.json|index\.json)$/;
@@ -47,6 +49,17 @@ export class Checker {
 
   get isComplete(): boolean {
     return this.commits.size === this.#dataset.units;
+  }
+
+  /** The leases that name a worker of that host. */
+  leasesOf(host: string): string[] {
+    const read = (name: string) => JSON.parse(Buffer.from(this.#bucket.read(name)).toString()) as Json;
+    const names = this.#bucket.names();
+    const workers = names.filter((name) => name.startsWith("workers/")).map(read);
+    const own = new Set(workers.filter((worker) => worker.host === host).map(({ uuid }) => uuid));
+    return names.filter(
+      (name) => /^leases\/.*\.\d+$/.test(name) && !name.includes(".failed.") && own.has(read(name).worker),
+    );
   }
 
   #see(change: Change, who: string): void {

@@ -28,7 +28,7 @@ export class MemoryDisk {
     return {
       open: async (path, mode) => {
         await step();
-        if (mode === "create") {
+        if (mode !== "update") {
           if (files.has(path)) throw systemError("EEXIST", path);
           files.set(path, {
             bytes: new Uint8Array(),

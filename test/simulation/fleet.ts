@@ -46,6 +46,8 @@ export interface FleetParts {
 const HOUR = 3_600_000;
 /** The clouds' patience after the notice. */
 const KILLED_AFTER_NOTICE_MS = 30_000;
+/** From the notice to the exit, where the store answers. */
+const LEFT_WITHIN_MS = 10_000;
 const LIVES = 8;
 
 /** Machines, and the workers that live on them. */
@@ -53,6 +55,7 @@ export class Fleet {
   readonly #parts: FleetParts;
   readonly #living = new Set<SimulatedProcess>();
   #isFine = false;
+  #isOut = false;
   #lives = 0;
   /** Ends that were no orderly ones. */
   failure: Error | undefined;
@@ -69,6 +72,17 @@ export class Fleet {
   clearUp(): void {
     this.#isFine = true;
     this.#parts.scheduler.note("world", "the weather is fine");
+  }
+
+  /** The store answers nobody for so long. */
+  outage(ms: number): void {
+    const { scheduler, counts } = this.#parts;
+    scheduler.note("world", `an outage of ${ms.toFixed(0)} ms`);
+    counts.add("fault: outage");
+    this.#isOut = true;
+    scheduler.plan(ms, () => {
+      this.#isOut = false;
+    });
   }
 
   /** Starts a worker on the machine, and again when it ends before the run is complete. */
@@ -110,7 +124,11 @@ export class Fleet {
     const engine = {
       hardware: machine.hardware,
       unitMs: machine.unitMs,
-      failures: () => (this.#isStruck(machine, "engine dies") ? 0.1 : 0),
+      dies: () => {
+        const isStruck = this.#isStruck(machine, "engine dies", 0.1);
+        if (isStruck) counts.add("fault: engine dies");
+        return isStruck;
+      },
     };
     const environment = environmentOf(process, disk, dataset, engine, wrap?.(remote, process) ?? remote);
     const options: ExtractOptions = {
@@ -127,6 +145,7 @@ export class Fleet {
       counts.add(`ended: ${outcome}`);
       if (outcome === "complete" && machine.steal && !checker.isComplete)
         throw new InvariantBroken(`${process.name} says that the run is complete`);
+      if (outcome === "preempted") this.#checkLeaving(process);
     } catch (error) {
       scheduler.note(process.name, `ends: ${messageOf(error)}`);
       if (!this.#isExcused(error, wasFine)) throw error;
@@ -134,12 +153,25 @@ export class Fleet {
     }
   }
 
+  /** Where nothing else befell it, a worker that was told to stop is gone within its grace, and keeps no lease. */
+  #checkLeaving(process: SimulatedProcess): void {
+    const { faults, counts, scheduler, checker } = this.#parts;
+    const toldAt = process.toldAt ?? Number.NaN;
+    if (faults.requests.size > 0 || faults.store.has("outage") || process.wasStopped) return;
+    counts.add("left within the grace, leases released");
+    if (!(scheduler.now - toldAt <= LEFT_WITHIN_MS))
+      throw new InvariantBroken(`${process.name} left ${scheduler.now - toldAt} ms after it was told to`);
+    const [held] = checker.leasesOf(process.name);
+    if (held !== undefined) throw new InvariantBroken(`${process.name} left and kept ${held}`);
+  }
+
   /** Whether what befell a worker explains its end. */
   #isExcused(error: unknown, wasFine: boolean): boolean {
     const { faults } = this.#parts;
     if (isSluiceError(error, "preempted"))
       return faults.worker.has("preempted") || faults.worker.has("signalled twice");
-    if (isSluiceError(error, "store")) return !wasFine && faults.requests.size > 0;
+    if (isSluiceError(error, "store"))
+      return !wasFine && (faults.requests.size > 0 || faults.store.has("outage"));
     if (isSluiceError(error, "data") && /^the engine failed on/.test(error.message))
       return !wasFine && faults.worker.has("engine dies");
     if (isSluiceError(error, "data") && /missing/.test(error.message))
@@ -149,7 +181,7 @@ export class Fleet {
 
   #weather(): Weather {
     const { faults, staleness } = this.#parts;
-    return this.#isFine ? FINE : { requests: faults.requests, staleness };
+    return this.#isFine ? FINE : { requests: faults.requests, staleness, isOut: this.#isOut };
   }
 
   #isStruck(machine: MachinePlan, fault: WorkerFault, probability = 1): boolean {
@@ -189,5 +221,5 @@ export class Fleet {
   }
 }
 
-const FINE: Weather = { requests: new Map(), staleness: 0 };
+const FINE: Weather = { requests: new Map(), staleness: 0, isOut: false };
 const SILENT: ExtractReporter = { note() {}, warn() {}, reading() {}, started() {} };

@@ -21,8 +21,8 @@ export interface Engine {
   readonly hardware: number;
   /** Milliseconds that a unit takes. */
   readonly unitMs: number;
-  /** Probability that it dies while it computes a unit. */
-  readonly failures: () => number;
+  /** Asked at each unit: whether it dies while it computes that. */
+  readonly dies: () => boolean;
 }
 
 /** All of a worker's surroundings. */
@@ -132,8 +132,7 @@ class SimulatedRunner implements UnitRunner {
   }
 
   async compute(job: UnitJob, spool: string, onProgress?: (tokens: number) => void): Promise<UnitResult> {
-    const { chance } = this.#process.scheduler;
-    const dies = chance.is(this.#engine.failures());
+    const dies = this.#engine.dies();
     const seconds = this.#engine.unitMs / 1000;
     const killed = new Promise<never>((_, reject) => {
       this.#kill = reject;

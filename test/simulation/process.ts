@@ -1,7 +1,7 @@
 // A simulated process: what it waits for reaches it while it lives, and not while it is stopped. Its clock is its own.
 
 import type { Clock } from "../../src/base/clock.js";
-import { Chance, type Scheduler } from "./scheduler.js";
+import { Chance, type Scheduler, whole } from "./scheduler.js";
 
 /** The wall at the beginning of every simulation. */
 const EPOCH = Date.UTC(2026, 0, 1);
@@ -43,6 +43,11 @@ export class SimulatedProcess {
   get isAlive(): boolean {
     return this.#isAlive;
   }
+
+  /** When it was first told to stop. */
+  toldAt: number | undefined;
+  /** Whether it has ever been stopped. */
+  wasStopped = false;
 
   /** Whether Node would end it here with exit code 13: it waits for something that nothing will bring. */
   get isStranded(): boolean {
@@ -127,7 +132,8 @@ export class SimulatedProcess {
   /** Stops it (SIGSTOP, or its machine sleeps) for so long. @param clockStops whether its clock stands still meanwhile. */
   stop(ms: number, clockStops: boolean): void {
     this.scheduler.note(this.name, `is stopped for ${ms.toFixed(0)} ms`);
-    const until = Math.max(this.#stoppedUntil, this.scheduler.now + ms);
+    this.wasStopped = true;
+    const until = Math.max(this.#stoppedUntil, whole(this.scheduler.now + ms));
     if (clockStops) this.#lost += until - Math.max(this.#stoppedUntil, this.scheduler.now);
     this.#stoppedUntil = until;
   }
@@ -140,6 +146,7 @@ export class SimulatedProcess {
   /** Sends a signal; without a listener it is killed by it. */
   signal(signal: NodeJS.Signals): void {
     this.scheduler.note(this.name, `gets ${signal}`);
+    this.toldAt ??= this.scheduler.now;
     this.deliver(0, () => {
       const listeners = [...(this.#listeners.get(signal) ?? [])];
       if (listeners.length === 0) this.kill();

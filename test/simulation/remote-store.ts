@@ -15,6 +15,8 @@ import type { SimulatedProcess } from "./process.js";
 export interface Weather {
   /** Probabilities of a request's faults; none once the weather is fine. */
   readonly requests: ReadonlyMap<RequestFault, number>;
+  /** Whether the store answers nobody. */
+  readonly isOut: boolean;
   /** Milliseconds by which a listing may be stale. */
   readonly staleness: number;
 }
@@ -172,7 +174,9 @@ export class RemoteStore implements Store {
 
   #drawFault(kind: string): RequestFault | undefined {
     const { chance } = this.#process.scheduler;
-    for (const [fault, probability] of this.#weather().requests) {
+    const { isOut, requests } = this.#weather();
+    if (isOut) return "unavailable";
+    for (const [fault, probability] of requests) {
       if (!chance.is(probability)) continue;
       if (fault === "torn read" && kind !== "read" && kind !== "list") continue;
       if (fault === "conflict" && kind !== "create") continue;

@@ -48,10 +48,16 @@ export async function runSeed(seed: string, options: SeedOptions = {}): Promise<
   const bucket = new Bucket(() => scheduler.now);
   const checker = new Checker(bucket, dataset, expected, counts);
   let failure: string | undefined;
+  const fail = (error: unknown) => {
+    failure ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
+  };
+  process.on("unhandledRejection", fail);
   try {
     await new Simulation({ seed, chance, dataset, scheduler, counts, bucket, checker, ...options }).run();
   } catch (error) {
-    failure = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    fail(error);
+  } finally {
+    process.off("unhandledRejection", fail);
   }
   const { events, now } = scheduler;
   return { seed, failure, events, hours: now / 3_600_000, historyHash: scheduler.historyHash(), counts };
@@ -76,13 +82,12 @@ class Simulation {
   readonly #stormMs: number;
   #fineAt = Number.POSITIVE_INFINITY;
   #completeAt: number | undefined;
-  /** The last request that arrived after its sender had given it up. */
 
   constructor(parts: SimulationParts) {
     const { chance, seed } = parts;
     this.#parts = parts;
     this.#faults = drawFaults(seed);
-    this.#leaseSeconds = chance.pick([5, 20, 60]);
+    this.#leaseSeconds = chance.pick([20, 20, 60]);
     this.#stormMs = chance.pick([1, 5, 20]) * MINUTE;
     this.#machines = drawMachines(chance, this.#faults);
     const staleness = this.#faults.store.has("stale listing")
@@ -107,12 +112,11 @@ class Simulation {
   }
 
   #isOver(): boolean {
-    const { scheduler, checker, counts } = this.#parts;
+    const { scheduler, checker } = this.#parts;
     if (this.#fleet.failure) throw this.#fleet.failure;
     if (checker.isComplete) this.#completeAt ??= scheduler.now;
     for (const process of this.#fleet.living)
       if (process.isStranded) throw new InvariantBroken(`${process.name} waits for what nothing will bring`);
-    void counts;
     return this.#fineAt <= scheduler.now && this.#fleet.living.size === 0 && checker.isComplete;
   }
 
@@ -145,6 +149,11 @@ class Simulation {
 
   #planWorld(): void {
     const { scheduler, bucket, checker, counts, meddle } = this.#parts;
+    const { chance } = scheduler;
+    if (this.#faults.store.has("outage"))
+      scheduler.plan(this.#stormMs * chance.real(), () =>
+        this.#fleet.outage(chance.pick([1, 10, 60]) * MINUTE),
+      );
     if (this.#faults.store.has("data deleted")) {
       scheduler.plan(this.#stormMs * scheduler.chance.real(), () => {
         const committed = [...checker.commits.values()].filter(({ data }) => data !== null);

@@ -74,7 +74,7 @@ export class Scheduler {
 
   /** {@link plan}, at a moment. */
   planAt(at: number, action: () => void): () => void {
-    const event: Event = { at, number: this.#planned++, action };
+    const event: Event = { at: whole(at), number: this.#planned++, action };
     this.#push(event);
     return () => {
       event.action = undefined;
@@ -142,6 +142,11 @@ export class Scheduler {
     heap[at] = last;
     return first;
   }
+}
+
+/** Whole 1024ths of a millisecond: sums and differences of times are exact, and no wait is shorter than that. */
+export function whole(ms: number): number {
+  return Math.ceil(ms * 1024) / 1024;
 }
 
 function isBefore(a: Event, b: Event): boolean {

@@ -1,7 +1,7 @@
 // Lists of names with values: options of a client, attributes of a plug-in.
 
 import { copyMemory } from "./native.js";
-import { allocate, Struct, textBytes } from "./struct.js";
+import { allocate, keepWith, Struct, textBytes } from "./struct.js";
 import { STRUCTS } from "./structs.js";
 
 /** PJRT_NamedValue_Type. */
@@ -15,11 +15,10 @@ export type NamedValue =
 
 const BYTES = STRUCTS.PJRT_NamedValue.size;
 
-/** The list as C has it. `keep` must be referenced until the call has ended. */
+/** The list as C has it. */
 export function encodeNamedValues(values: Readonly<Record<string, NamedValue>>): {
   readonly list: Uint8Array;
   readonly count: number;
-  readonly keep: unknown;
 } {
   const structs = Object.entries(values).map(([name, { type, value }]) => {
     const text = textBytes(name);
@@ -34,7 +33,7 @@ export function encodeNamedValues(values: Readonly<Record<string, NamedValue>>):
   });
   const list = allocate(BYTES * Math.max(1, structs.length));
   for (const [i, struct] of structs.entries()) list.set(struct.bytes, i * BYTES);
-  return { list, count: structs.length, keep: structs };
+  return { list: keepWith(list, structs), count: structs.length };
 }
 
 /** What a plug-in tells: texts, numbers, lists of numbers. */

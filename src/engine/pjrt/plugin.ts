@@ -59,7 +59,7 @@ class PjrtPlugin implements Plugin {
   }
 
   async createClient(options: ClientOptions = {}): Promise<Client> {
-    const { list, count, keep } = encodeNamedValues(namedOptions(options));
+    const { list, count } = encodeNamedValues(namedOptions(options));
     try {
       const args = await this.#events.during(
         this.#api.callOnThread("PJRT_Client_Create", {
@@ -77,8 +77,6 @@ class PjrtPlugin implements Plugin {
           cause,
         });
       throw new SluiceError("config", `${this.file} cannot start`, { found, cause });
-    } finally {
-      void keep; // The list points into it.
     }
   }
 }

@@ -118,14 +118,18 @@ export function pointers(addresses: readonly bigint[], length = addresses.length
   return list;
 }
 
-/** What an array of pointers points to: kept alive as long as the array is. */
-const targets = new WeakMap<BigUint64Array, readonly ArrayBufferView[]>();
+/** What arrays in our memory point to. */
+const targets = new WeakMap<ArrayBufferView, unknown>();
+
+/** Keeps what an array points to alive as long as the array is. @returns the array. */
+export function keepWith<T extends ArrayBufferView>(array: T, target: unknown): T {
+  targets.set(array, target);
+  return array;
+}
 
 /** An array of pointers to arrays of our own. */
 export function pointersTo(views: readonly ArrayBufferView[]): BigUint64Array {
-  const list = pointers(views.map(addressOf));
-  targets.set(list, views);
-  return list;
+  return keepWith(pointers(views.map(addressOf)), views);
 }
 
 /** An array of int64. */
