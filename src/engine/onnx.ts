@@ -9,6 +9,7 @@ import type { Weights } from "../graph/weights.js";
 import { describeCpu } from "./cpu.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
 import { storeMadeWeights } from "./made-weights.js";
+import { meanWeights } from "./mean-weights.js";
 
 /** What the engine is told. */
 interface OnnxOptions {
@@ -100,14 +101,6 @@ function describeOutput(name: string, tensor: ort.Tensor | undefined): TapOutput
   }
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return { name, rows, width, dtype: data instanceof Float32Array ? "float32" : "bfloat16", data: bytes };
-}
-
-function meanWeights({ samples, length, rows }: TokenBatch): Float32Array {
-  const counts = new Int32Array(samples);
-  for (const row of rows) counts[Math.floor(row / length)] = (counts[Math.floor(row / length)] ?? 0) + 1;
-  const weights = new Float32Array(samples * length);
-  for (const row of rows) weights[row] = 1 / (counts[Math.floor(row / length)] ?? 1);
-  return weights;
 }
 
 function maxWeights({ samples, length, rows }: TokenBatch): Float32Array {

@@ -4,6 +4,7 @@
 import type { HloShape } from "../graph/stablehlo.js";
 import { roundShape } from "../plan/batch-shapes.js";
 import type { TokenBatch } from "./engine.js";
+import { meanWeights } from "./mean-weights.js";
 
 /** The arguments of a module besides the weights. */
 export interface HloBatch {
@@ -23,7 +24,7 @@ export function padBatch(batch: TokenBatch, selection: "rows" | "mean" | "max"):
   const rows = batch.rows.map((row) => Math.floor(row / batch.length) * length + (row % batch.length));
   const capacity = roundRows(rows.length, samples, length);
   const shape = { samples, length, rows: selection === "rows" ? capacity : samples };
-  if (selection !== "rows") return { shape, tokens, selector: weigh(rows, samples, length) };
+  if (selection !== "rows") return { shape, tokens, selector: meanWeights({ samples, length, rows }) };
   const selector = new Int32Array(capacity);
   selector.set(rows);
   return { shape, tokens, selector };
@@ -33,13 +34,4 @@ export function padBatch(batch: TokenBatch, selection: "rows" | "mean" | "max"):
 function roundRows(rows: number, samples: number, length: number): number {
   const each = 2 ** Math.ceil(Math.log2(Math.max(1, rows / samples)));
   return samples * Math.min(length, each);
-}
-
-function weigh(rows: Int32Array, samples: number, length: number): Float32Array {
-  const counts = new Int32Array(samples);
-  const sampleOf = (row: number) => Math.floor(row / length);
-  for (const row of rows) counts[sampleOf(row)] = (counts[sampleOf(row)] ?? 0) + 1;
-  const weights = new Float32Array(samples * length);
-  for (const row of rows) weights[row] = 1 / (counts[sampleOf(row)] ?? 1);
-  return weights;
 }

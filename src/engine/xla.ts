@@ -10,6 +10,7 @@ import { SHAPE_RULE } from "../plan/batch-shapes.js";
 import { describeCpu } from "./cpu.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
 import { storeMadeWeights } from "./made-weights.js";
+import { deviceOf } from "./pjrt/find-plugins.js";
 import type { Client, Device, DeviceBuffer } from "./pjrt/pjrt.js";
 import { openPlugin } from "./pjrt/plugin.js";
 import { type HloBatch, padBatch } from "./xla-batch.js";
@@ -49,7 +50,7 @@ export function xlaEngine(options: XlaOptions): Engine {
 
 /** `cpu_device_count` is an option of CPU plug-ins alone; others refuse what they do not know. */
 function isCpu({ plugin }: XlaOptions): boolean {
-  return /cpu/i.test(basename(plugin));
+  return deviceOf(plugin) === "cpu";
 }
 
 /** A device with the weights on it. */
