@@ -20,7 +20,7 @@ const samples = readFileSync(options.dataset, "utf8")
   .map((line) => Int32Array.from(JSON.parse(line).token_ids));
 const graph = buildGraph(checkpoint, load);
 const started = performance.now();
-const model = await createEngine(load.engine, { threads: load.threads }).load(graph, checkpoint.weights);
+const model = await createEngine(load.engine, load).load(graph, checkpoint.weights);
 const loadSeconds = (performance.now() - started) / 1000;
 await model.run({
   samples: 1,

@@ -57,7 +57,7 @@ it("fails with what to do, and does not stop at the first failure", { timeout: 3
   expect(ended.stdout).toMatch(/^FAILURE model: .*is not a JSON object/m);
   expect(ended.stdout).toMatch(/^FAILURE dataset: .*there is no dataset at/m);
   expect(ended.stdout).toMatch(/^FAILURE store: creating an object: .*is in the way of a folder/m);
-  expect(await runSluice(["doctor", "--engine", "xla"])).toMatchObject({ code: 64 });
+  expect(await runSluice(["doctor", "--engine", "warp"])).toMatchObject({ code: 64 });
 });
 
 it("removes what it made when it is interrupted", { timeout: 30_000 }, async () => {

@@ -334,7 +334,9 @@ it("refuses wrong input with the contract's exit codes and says what to do", asy
   await expectRefusal(smallRun(dataset, run, "--hooks", "resid_nowhere"), 64, "resid_nowhere");
   await expectRefusal(smallRun(dataset, run, "--positions", "5;6"), 64, "--positions cannot be read");
   await expectRefusal(smallRun(dataset, run, "--dtype", "int8"), 64, "bfloat16, float16, float32");
-  await expectRefusal(smallRun(dataset, run, "--engine", "xla"), 64, "--engine xla is not in this version");
+  await expectRefusal(smallRun(dataset, run, "--engine", "warp"), 64, "auto, onnx, xla, reference");
+  const narrow = ["--engine", "onnx", "--compute-dtype", "bfloat16"];
+  await expectRefusal(smallRun(dataset, run, ...narrow), 64, "onnx computes in float32");
   await expectRefusal(["dashboard", run], 64, "not in this version");
   await expectRefusal(["frobnicate"], 64, "unknown command");
   await expectRefusal(smallRun(dataset, "az://bucket/run"), 78, "az:// stores are not in this version");

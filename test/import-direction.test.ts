@@ -17,7 +17,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   estimate: ["plan"],
   data: ["store", "hub", "plan"],
   model: ["graph", "store", "hub"],
-  engine: ["graph"],
+  engine: ["plan", "graph"],
   run: [...FLOW, "estimate"],
   read: ["store", "shard", "run", "plan"],
   doctor: [...FLOW, "estimate", "run"],

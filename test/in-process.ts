@@ -78,7 +78,7 @@ export async function openWorkshop(folder: string, changes: Partial<ExtractOptio
   const options = resolveExtractOptions({ ...flags, maxSkipped: "all", yes: true }, {});
   const plan = await planRun({ ...options, ...changes });
   const { load, checkpoint } = plan;
-  const engine = createEngine(load.engine, { threads: load.threads, weights: "packed" });
+  const engine = createEngine(load.engine, { ...load, weights: "packed" });
   const model = await engine.load(buildGraph(checkpoint, load), checkpoint.weights);
   return { plan, model, hasher: new Hasher(), free: Promise.resolve() };
 }

@@ -8,7 +8,8 @@ import { printable } from "../base/printable.js";
 import { type DoctorOptions, examine, exitCodeOf } from "../doctor/doctor.js";
 import type { Finding } from "../doctor/finding.js";
 import { openStore } from "../store/stores.js";
-import { type Flags, resolveEngine, resolveExtractOptions, resolvePlaces } from "./extract-options.js";
+import { resolveEngine } from "./engine-flags.js";
+import { type Flags, resolveExtractOptions, resolvePlaces } from "./extract-options.js";
 import { interruptible } from "./interrupt.js";
 import { paint } from "./render.js";
 
@@ -32,8 +33,9 @@ export function registerDoctor(program: Command): void {
     .option("--output <run>", "where a run would live (OUTPUT_DIR, or GCS_BUCKET with UPLOAD_TO_GCS)")
     .option("--column <name>", "the dataset's column (default: text)")
     .option("--prompt <kind>", "text, chat or arc (default: text)")
-    .option("--engine <name>", "auto, onnx or reference (default: auto)")
-    .option("--device <name>", "auto or cpu (default: auto)")
+    .option("--engine <name>", "auto, onnx, xla or reference (default: auto)")
+    .option("--device <name>", "auto, cpu, cuda, tpu (default: auto)")
+    .option("--plugin <file>", "the library of a PJRT plug-in (default: the first that sluice plugins lists)")
     .option("--spool <folder>", "where shards under way would lie")
     .option("--json", "print one JSON document")
     .addHelpText(
@@ -67,7 +69,11 @@ function resolveDoctorOptions(flags: Flags, env: NodeJS.ProcessEnv): DoctorOptio
   };
   const model = text("model", "MODEL_PATH");
   const dataset = text("dataset", "DATASET_DIR");
-  const engine = resolveEngine(String(flags.engine ?? "auto"), String(flags.device ?? "auto"));
+  const { engine, plugin } = resolveEngine({
+    engine: text("engine", ""),
+    device: text("device", ""),
+    plugin: text("plugin", ""),
+  });
   const isNamed = flags.output !== undefined || env.OUTPUT_DIR || env.UPLOAD_TO_GCS;
   const { output, spool } = isNamed
     ? resolvePlaces(flags, env)
@@ -80,6 +86,7 @@ function resolveDoctorOptions(flags: Flags, env: NodeJS.ProcessEnv): DoctorOptio
     output,
     spool,
     engine,
+    plugin,
     threads: availableParallelism(),
     bundledModel: BUNDLED,
     extract: isWhole ? resolveExtractOptions({ ...flags, output: output ?? "." }, env) : null,

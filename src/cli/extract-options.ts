@@ -4,6 +4,7 @@
 import { availableParallelism } from "node:os";
 import { SluiceError } from "../base/errors.js";
 import type { ExtractOptions } from "../run/extract-options.js";
+import { type EngineSettings, resolveEngine } from "./engine-flags.js";
 import { parseBytes, parseChoice, parseNames, parsePositive, parseSwitch, parseWhole } from "./values.js";
 
 /** The flags as commander gives them: strings and booleans, by camel-cased name. */
@@ -29,7 +30,7 @@ export function resolveWorkerId(flag: string | undefined, env: Environment): num
  * The options of one worker.
  * @throws SluiceError `usage` for a value that cannot be read, `config` where something needed is missing or is not in this version.
  */
-export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOptions {
+export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOptions & EngineSettings {
   const text = (name: string, variable?: string): string | undefined => {
     const flag = flags[name];
     if (typeof flag === "string" && flag !== "") return flag;
@@ -110,7 +111,6 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     positions,
     skipSpecial: flags.skipSpecial === true,
     dtype: parseChoice("--dtype", text("dtype") ?? "bfloat16", ["bfloat16", "float16", "float32"]),
-    computeDType: resolveComputeDType(text("computeDtype") ?? "auto"),
     format: parseChoice("--format", text("format") ?? "safetensors", ["safetensors", "pkl.gz"]),
     shardBytes:
       shardSize === undefined || samplesPerShard !== undefined
@@ -133,8 +133,13 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
     prompt,
     augment,
     bos,
-    engine: resolveEngine(text("engine") ?? "auto", text("device") ?? "auto"),
-    weights: parseChoice("--weights", text("weights") ?? "auto", ["auto", "packed", "mapped"]),
+    ...resolveEngine({
+      engine: text("engine"),
+      device: text("device"),
+      plugin: text("plugin"),
+      computeDType: text("computeDtype"),
+      weights: text("weights"),
+    }),
     seed: whole("--seed", text("seed"), 0, 0xffffffff) ?? 42,
     maxSkipped: resolveMaxSkipped(text("maxSkipped")),
     threads: whole("--threads", text("threads"), 1, 1024) ?? availableParallelism(),
@@ -222,18 +227,6 @@ function defaultTooLong(prompt: string, positions: string): string {
 
 function countsFromEnd(positions: string): boolean {
   return positions === "last" || /(^|,|:)-\d/.test(positions);
-}
-
-function resolveComputeDType(text: string): "float32" {
-  const chosen = parseChoice("--compute-dtype", text, ["auto", "float32"], ["bfloat16"]);
-  return chosen === "auto" ? "float32" : chosen;
-}
-
-/** The engine's own name. @throws SluiceError `usage` for one that there is not. */
-export function resolveEngine(engine: string, device: string): string {
-  parseChoice("--device", device, ["auto", "cpu"], ["cuda", "tpu"]);
-  const chosen = parseChoice("--engine", engine, ["auto", "onnx", "reference"], ["xla"]);
-  return chosen === "auto" ? "onnx" : chosen;
 }
 
 function resolveMaxSkipped(text: string | undefined): number | "all" | "half" {

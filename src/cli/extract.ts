@@ -58,7 +58,10 @@ export function registerExtract(program: Command): void {
     )
     .option("--skip-special", "leave out special tokens (by id)")
     .option("--dtype <type>", "as stored: bfloat16, float16, float32 (default: bfloat16)")
-    .option("--compute-dtype <type>", "auto, float32 (default: auto)")
+    .option(
+      "--compute-dtype <type>",
+      "float32, bfloat16 (--engine xla) (default: auto: the checkpoint's on an accelerator, float32 on a CPU)",
+    )
     .option("--format <name>", "safetensors or pkl.gz (default: safetensors)")
     .option("--shard-size <size>", "a target, read when the run is created (default: 1GB)")
     .option("--samples-per-shard <n>", "instead of --shard-size")
@@ -83,12 +86,16 @@ export function registerExtract(program: Command): void {
     .option("--prompt <kind>", "text, chat (the model's own template) or arc (default: text)")
     .option("--augment <n>", "seeded variants of each ARC task, the task included (default: 1)")
     .option("--bos <rule>", "tokenizer, always, never (default: tokenizer)")
-    .option("--engine <name>", "auto, onnx, reference (default: auto)")
+    .option(
+      "--engine <name>",
+      "auto, onnx, xla, reference (default: auto: xla on a TPU or a CUDA GPU, else onnx)",
+    )
     .option(
       "--weights <how>",
       "auto, packed (in float32, fastest), mapped (left in their file) (default: auto: packed where it fits)",
     )
-    .option("--device <name>", "auto or cpu (default: auto)")
+    .option("--device <name>", "auto, cpu, cuda, tpu (default: auto)")
+    .option("--plugin <file>", "the library of a PJRT plug-in (default: the first that sluice plugins lists)")
     .option("--seed <n>", "of variants and random positions (default: 42)")
     .option("--max-skipped <n>", "unusable records of one unit: a number or all (default: half, at least 8)")
     .option("--threads <n>", "CPU threads of the engine (default: all)")
@@ -106,6 +113,7 @@ export function registerExtract(program: Command): void {
       const reporter = new TerminalReporter();
       const resolved = resolveExtractOptions(await addLikeFlags(flags), process.env);
       const options = { ...resolved, command: process.argv.slice(2) };
+      if (resolved.engineNote !== undefined) reporter.note(resolved.engineNote);
       try {
         const result = await extract(options, reporter);
         reporter.stop();

@@ -19,8 +19,18 @@ const TOLERANCE = 1e-4;
 const INSTALL =
   "Install again on this machine (npm ci); on another kind of processor or C library, name another --engine.";
 
+/** An engine by its name, and what it needs. */
+export interface CheckedEngine {
+  readonly engine: string;
+  readonly plugin: string | null;
+  readonly threads: number;
+}
+
 /** Runs an engine. @param folder of the bundled model. */
-export async function checkEngine(engine: string, threads: number, folder: string): Promise<Finding> {
+export async function checkEngine(
+  { engine, plugin, threads }: CheckedEngine,
+  folder: string,
+): Promise<Finding> {
   const scratch = await mkdtemp(join(tmpdir(), "sluice-doctor-"));
   try {
     const checkpoint = await openModel(folder);
@@ -39,6 +49,7 @@ export async function checkEngine(engine: string, threads: number, folder: strin
     });
     const runner = new EngineProcess({
       engine,
+      plugin,
       threads,
       weights: "packed",
       model: folder,
@@ -96,7 +107,7 @@ function jobOf(taps: readonly string[], widths: readonly number[], starts: reado
     positions: Int32Array.from(TOKENS.keys()),
     positionOffsets: Int32Array.of(0, length),
     owners: Int32Array.of(0),
-    batches: [{ samples: [0], length }],
+    batches: [{ samples: [0], length, computed: length }],
     reduced: false,
     activations: taps.map((name, i) => ({ name, width: widths[i] ?? 0, dtype: "float32" })),
     places: Float64Array.from(starts),

@@ -20,6 +20,8 @@ export interface DoctorOptions {
   readonly output: string | undefined;
   readonly spool: string | undefined;
   readonly engine: string;
+  /** The library of a PJRT plug-in; null for engines that need none. */
+  readonly plugin: string | null;
   readonly threads: number;
   /** The small model that ships with the project. */
   readonly bundledModel: string;
@@ -32,7 +34,7 @@ export interface DoctorOptions {
 
 /** Runs the checks. @throws the signal's reason, once everything is cleaned up. */
 export async function* examine(options: DoctorOptions): AsyncGenerator<Finding> {
-  const { model, adapter, dataset, output, spool, engine, threads, bundledModel, env, open, signal } =
+  const { model, adapter, dataset, output, spool, engine, plugin, threads, bundledModel, env, open, signal } =
     options;
   yield* checkMachine();
   yield* checkEnvironment(env);
@@ -42,7 +44,7 @@ export async function* examine(options: DoctorOptions): AsyncGenerator<Finding> 
   if (model !== undefined) yield* checkModel(model, adapter, { engine, signal });
   if (dataset !== undefined) yield* checkDataset(dataset, options.extract, signal);
   signal?.throwIfAborted();
-  yield await checkEngine(engine, threads, bundledModel);
+  yield await checkEngine({ engine, plugin, threads }, bundledModel);
   signal?.throwIfAborted();
   if (output === undefined) return;
   yield await checkClock(clockUrl(output, env), signal);

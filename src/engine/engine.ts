@@ -27,7 +27,7 @@ export interface TapOutput {
   /** Elements a row. */
   readonly width: number;
   readonly dtype: FloatDType;
-  /** Little-endian, rows x width elements. Valid until the next `run`. */
+  /** Little-endian, rows x width elements. Valid until the next `run` that is not {@link LoadedModel.ahead}. */
   readonly data: Uint8Array;
 }
 
@@ -43,6 +43,8 @@ export interface Engine {
 export interface LoadedModel {
   /** Engine, version, CPU model and flags, threads, optimisation settings. */
   readonly execution: Execution;
+  /** Batches that are worth asking for before the outputs of the one before them have been looked at; 0 where left out. */
+  readonly ahead?: number;
   /** Runs one batch; the taps in the graph's order. @throws whatever the engine says; the caller counts it as a failed attempt. */
   run(batch: TokenBatch): Promise<readonly TapOutput[]>;
   close(): Promise<void>;

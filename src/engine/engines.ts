@@ -11,11 +11,22 @@ export interface EngineOptions {
   readonly threads: number;
   /** How the matrices of linear layers are held; engines that know one way take it. */
   readonly weights: "packed" | "mapped";
+  /** What matrix products read; engines that know float32 alone are given that. */
+  readonly compute?: "float32" | "bfloat16";
+  /** The library of a PJRT plug-in, for `xla`. */
+  readonly plugin?: string | null;
 }
 
 const ENGINES: Readonly<Record<string, (options: EngineOptions) => Engine>> = {
   onnx: onnxEngine,
   reference: referenceEngine,
+  xla: ({ plugin, compute = "float32", threads }) => {
+    if (!plugin) throw new SluiceError("bug", "the engine xla was asked for without a plug-in");
+    // Only where it is asked for: it loads a native library, which there is not for every machine.
+    const engine = import("./xla.js").then(({ xlaEngine }) => xlaEngine({ plugin, compute, threads }));
+    engine.catch(() => {}); // Raised by load.
+    return { name: "xla", load: async (graph, weights) => (await engine).load(graph, weights) };
+  },
 };
 
 /** The engine of that name. @throws SluiceError `usage` naming those there are. */

@@ -74,6 +74,17 @@ export function relativeError(found: Float32Array | undefined, expected: Float32
   return difference / top;
 }
 
+/** The root of the mean square of the differences, over that of the values. */
+export function rootMeanSquareError(found: Float32Array | undefined, expected: Float32Array): number {
+  if (!found || found.length !== expected.length) return Number.POSITIVE_INFINITY;
+  let [differences, values] = [0, 0];
+  for (const [i, e] of expected.entries()) {
+    differences += ((found[i] ?? Number.NaN) - e) ** 2;
+    values += e ** 2;
+  }
+  return Math.sqrt(differences / values);
+}
+
 /** All hook points of a checkpoint, as a graph in float32. */
 export function graphOf(checkpoint: Checkpoint): Graph {
   const taps = hookPoints(checkpoint.shape.build).map((point) => point.name);
@@ -89,7 +100,11 @@ export async function loadAll(engine: Engine, checkpoint: Checkpoint): Promise<L
  * The worst error of each tensor, by hook name and case. An expectation of fewer rows is of the sample's last ones. A tensor that is
  * expected and not found counts as infinitely wrong.
  */
-export async function errorsOf(model: LoadedModel, fixture: Fixture): Promise<Map<string, number>> {
+export async function errorsOf(
+  model: LoadedModel,
+  fixture: Fixture,
+  measure = relativeError,
+): Promise<Map<string, number>> {
   const errors = new Map<string, number>();
   for (const { name, samples } of fixture.cases) {
     const found = await runTaps(model, batchOf(samples));
@@ -103,7 +118,7 @@ export async function errorsOf(model: LoadedModel, fixture: Fixture): Promise<Ma
         const hook = key.slice(prefix.length);
         const all = found.get(hook) ?? new Float32Array();
         const last = (end * all.length) / rows;
-        const error = relativeError(all.subarray(Math.max(0, last - expected.length), last), expected);
+        const error = measure(all.subarray(Math.max(0, last - expected.length), last), expected);
         errors.set(`${name} ${hook}`, Math.max(errors.get(`${name} ${hook}`) ?? 0, error));
       }
     }

@@ -1,15 +1,15 @@
 // ONNX Runtime on the CPU: the engine that comes with `npm ci`. Its settings are pinned and recorded, because they change
 // bits; calls block the event loop, so that it runs in the engine's child process.
 
-import { readFileSync } from "node:fs";
-import { cpus } from "node:os";
 import * as ort from "onnxruntime-node";
 import { SluiceError } from "../base/errors.js";
 import { type Graph, weightsOf } from "../graph/graph.js";
 import { type LoweredOnnx, lowerToOnnx } from "../graph/onnx.js";
 import type { Weights } from "../graph/weights.js";
+import { describeCpu } from "./cpu.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
 import { storeMadeWeights } from "./made-weights.js";
+import { meanWeights } from "./mean-weights.js";
 
 /** What the engine is told. */
 interface OnnxOptions {
@@ -61,8 +61,7 @@ class OnnxSession implements LoadedModel {
       engine: "onnx",
       version: ort.env.versions.node ?? ort.env.versions.common,
       device: "cpu",
-      cpu: cpus()[0]?.model.trim() ?? "unknown",
-      isa: readIsaFlags(),
+      ...describeCpu(),
       threads: options.threads,
       optimisation: "all",
       prepacking: options.weights !== "mapped",
@@ -104,29 +103,8 @@ function describeOutput(name: string, tensor: ort.Tensor | undefined): TapOutput
   return { name, rows, width, dtype: data instanceof Float32Array ? "float32" : "bfloat16", data: bytes };
 }
 
-function meanWeights({ samples, length, rows }: TokenBatch): Float32Array {
-  const counts = new Int32Array(samples);
-  for (const row of rows) counts[Math.floor(row / length)] = (counts[Math.floor(row / length)] ?? 0) + 1;
-  const weights = new Float32Array(samples * length);
-  for (const row of rows) weights[row] = 1 / (counts[Math.floor(row / length)] ?? 1);
-  return weights;
-}
-
 function maxWeights({ samples, length, rows }: TokenBatch): Float32Array {
   const weights = new Float32Array(samples * length).fill(Number.NEGATIVE_INFINITY);
   for (const row of rows) weights[row] = 0;
   return weights;
-}
-
-/** The vector extensions that decide which kernels run, and so which bits come out. */
-function readIsaFlags(): string {
-  try {
-    const flags = /^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1]?.split(/\s+/) ?? [];
-    return flags
-      .filter((flag) => /^(avx|fma|f16c|amx)/.test(flag))
-      .sort()
-      .join(" ");
-  } catch {
-    return process.arch;
-  }
 }

@@ -1,6 +1,8 @@
 // From the lengths of a unit's samples to batches: pure, for one choice of limits, so that every machine and every
 // attempt computes the same batches.
 
+import { type BatchShape, roundShape } from "./batch-shapes.js";
+
 /** Upper limits of one batch. Each batch holds at least one sample, even where that alone exceeds a limit. */
 export interface BatchLimits {
   /** Tokens computed: samples times the longest of them. */
@@ -13,6 +15,8 @@ export interface BatchLimits {
   readonly bytesPerToken: number;
   /** Bytes a pair of tokens of one sample costs (attention scores: heads times 4). */
   readonly bytesPerPair: number;
+  /** `few`: the engine pads batches to one of few shapes (batch-shapes.ts); `any` where left out. */
+  readonly shapes?: "any" | "few";
 }
 
 /** Samples that are computed together, padded on the right to `length`. */
@@ -21,6 +25,8 @@ export interface Batch {
   readonly samples: readonly number[];
   /** The longest sample's length in tokens. */
   readonly length: number;
+  /** Tokens computed, all padding included. */
+  readonly computed: number;
 }
 
 /** What a batch costs besides its tokens, in tokens: starting an engine on one more batch is not free. */
@@ -41,7 +47,7 @@ export function batchesOf(lengths: readonly number[], limits: BatchLimits): Batc
     const length = lengths[order[i] ?? 0] ?? 0;
     cost[i] = Number.POSITIVE_INFINITY;
     for (let n = 1; i + n <= count && (n === 1 || fits(n, length, limits)); n++) {
-      const total = n * length + BATCH_COST + (cost[i + n] ?? 0);
+      const total = computedTokens(n, length, limits) + BATCH_COST + (cost[i + n] ?? 0);
       if (total < (cost[i] ?? 0)) {
         cost[i] = total;
         take[i] = n;
@@ -51,14 +57,26 @@ export function batchesOf(lengths: readonly number[], limits: BatchLimits): Batc
   const batches: Batch[] = [];
   for (let i = 0; i < count; i += take[i] ?? 1) {
     const samples = order.slice(i, i + (take[i] ?? 1));
-    batches.push({ samples: samples.sort((a, b) => a - b), length: lengths[order[i] ?? 0] ?? 0 });
+    const length = lengths[order[i] ?? 0] ?? 0;
+    const computed = computedTokens(samples.length, length, limits);
+    batches.push({ samples: samples.sort((a, b) => a - b), length, computed });
   }
   return batches;
 }
 
-/** Whether so many samples of that length stay within the limits. */
+/** Whether so many samples of that length stay within the limits, as they are computed. */
 function fits(samples: number, length: number, limits: BatchLimits): boolean {
-  const tokens = samples * length;
-  const bytes = tokens * limits.bytesPerToken + tokens * length * limits.bytesPerPair;
+  const shape = shapeOf(samples, length, limits);
+  const tokens = shape.samples * shape.length;
+  const bytes = tokens * limits.bytesPerToken + tokens * shape.length * limits.bytesPerPair;
   return samples <= limits.maxSamples && tokens <= limits.maxTokens && bytes <= limits.maxBytes;
+}
+
+function computedTokens(samples: number, length: number, limits: BatchLimits): number {
+  const shape = shapeOf(samples, length, limits);
+  return shape.samples * shape.length;
+}
+
+function shapeOf(samples: number, length: number, { shapes }: BatchLimits): BatchShape {
+  return shapes === "few" ? roundShape({ samples, length }) : { samples, length };
 }

@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { randomNumbers } from "../base/random.js";
+import { type BatchShape, roundShape } from "./batch-shapes.js";
 import { type BatchLimits, batchesOf } from "./batches.js";
 import { parsePositions, selectPositions } from "./positions.js";
 import { chooseSamplesPerShard } from "./samples-per-shard.js";
@@ -22,7 +23,9 @@ const limits = fc.record({
   maxBytes: fc.integer({ min: 1, max: 10_000_000 }),
   bytesPerToken: fc.integer({ min: 0, max: 5000 }),
   bytesPerPair: fc.integer({ min: 0, max: 64 }),
+  shapes: fc.constantFrom("any" as const, "few" as const),
 });
+const areaOf = ({ samples, length }: BatchShape) => samples * length;
 
 it("puts every record in exactly one unit", () => {
   fc.assert(
@@ -46,10 +49,12 @@ describe("batches", () => {
       fc.property(lengths, limits, (all, l) => {
         const batches = batchesOf(all, l);
         expect(batches.flatMap((b) => b.samples).sort((a, b) => a - b)).toEqual(all.map((_, i) => i));
-        for (const { samples, length } of batches) {
+        for (const { samples, length, computed } of batches) {
+          if (l.shapes === "any") expect(computed).toBe(samples.length * length);
+          else expect(computed).toBe(areaOf(roundShape({ samples: samples.length, length })));
           expect(length).toBe(Math.max(...samples.map((s) => all[s] ?? 0)));
           if (samples.length === 1) continue;
-          const tokens = samples.length * length;
+          const tokens = computed;
           expect(samples.length).toBeLessThanOrEqual(l.maxSamples);
           expect(tokens).toBeLessThanOrEqual(l.maxTokens);
           expect(tokens * l.bytesPerToken + tokens * length * l.bytesPerPair).toBeLessThanOrEqual(l.maxBytes);
@@ -57,6 +62,27 @@ describe("batches", () => {
         expect(batchesOf([...all], { ...l })).toEqual(batches);
       }),
     );
+  });
+
+  it("have few shapes where the engine compiles each, and pad by an eighth at most besides what joins samples", () => {
+    const shapes = new Set<string>();
+    fc.assert(
+      fc.property(lengths, (all) => {
+        const batches = batchesOf(all, { ...LIMITS, maxTokens: 8192, shapes: "few" });
+        for (const { samples, length } of batches) {
+          const shape = roundShape({ samples: samples.length, length });
+          shapes.add(`${shape.samples} x ${shape.length}`);
+          expect(shape.length).toBeGreaterThanOrEqual(length);
+          expect(shape.length - length).toBeLessThan(Math.max(16, length / 8));
+          expect(roundShape(shape)).toEqual(shape);
+        }
+        const tokens = all.reduce((sum, n) => sum + n, 0);
+        const computed = batches.reduce((sum, b) => sum + b.computed, 0);
+        // Never worse than every sample in a batch of its own.
+        expect(computed).toBeLessThanOrEqual(tokens * 1.125 + all.length * (16 + 48));
+      }),
+    );
+    expect(shapes.size).toBeLessThan(300);
   });
 
   it("put short samples together, and pad little", () => {

@@ -23,8 +23,8 @@ function jobOf(changes: Partial<UnitJob> = {}): UnitJob {
     positionOffsets: OFFSETS,
     owners: Int32Array.of(0, 1, 2, 3, 4, 4),
     batches: [
-      { samples: [3, 0, 2], length: 4 },
-      { samples: [5, 1, 4], length: 1 },
+      { samples: [3, 0, 2], length: 4, computed: 12 },
+      { samples: [5, 1, 4], length: 1, computed: 3 },
     ],
     reduced: false,
     activations: [{ name: NAME, width: WIDTH, dtype: "float32" }],
@@ -98,6 +98,65 @@ it("names the first four of many samples, ascending", async () => {
   ]);
 });
 
+it("asks an engine that can for the next batches while it writes the last one, and keeps their order", async () => {
+  const plain = modelOf();
+  const batches = [0, 1, 2, 3, 4, 5].map((s) => ({ samples: [s], length: LENGTHS[s] ?? 0, computed: 4 }));
+  const underWay: number[] = [];
+  let asked = 0;
+  const buffers: Uint8Array[] = [];
+  const model: LoadedModel = {
+    ...plain,
+    ahead: 2,
+    async run(batch) {
+      const turn = asked++;
+      underWay.push(turn);
+      const [output] = await plain.run(batch);
+      for (let i = 0; i < 5 - turn; i++) await new Promise((resolve) => setImmediate(resolve));
+      underWay.splice(underWay.indexOf(turn), 1);
+      // As an engine does that gives each output in one of three places.
+      const data = buffers[turn % 3] ?? new Uint8Array(100);
+      buffers[turn % 3] = data;
+      data.set(output?.data ?? []);
+      return [
+        {
+          name: NAME,
+          rows: output?.rows ?? 0,
+          width: WIDTH,
+          dtype: "float32",
+          data: data.subarray(0, output?.data.length),
+        },
+      ];
+    },
+  };
+  const seen: number[] = [];
+  const { values } = await compute(jobOf({ batches }), {
+    ...model,
+    run: (batch) => {
+      seen.push(underWay.length);
+      return model.run(batch);
+    },
+  });
+  expect(values).toEqual(Array.from({ length: 24 }, (_, i) => Math.floor(i / 2)));
+  expect(Math.max(...seen)).toBe(2);
+});
+
+it("waits for the batches it asked for before it gives up", async () => {
+  let underWay = 0;
+  const model: LoadedModel = {
+    execution: { engine: "planted" },
+    ahead: 3,
+    async run({ length }) {
+      underWay += 1;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      underWay -= 1;
+      throw new Error(`no memory for ${length}`);
+    },
+    async close() {},
+  };
+  await expect(compute(jobOf(), model)).rejects.toThrow("no memory for 4");
+  expect(underWay).toBe(0);
+});
+
 const drop = (output: TapOutput) => ({ ...output, rows: output.rows - 1 });
 it.each([
   ["a row too few", jobOf(), modelOf(undefined, drop), /gave 8 x 2 values .*expected 9 x 2/],
@@ -105,13 +164,13 @@ it.each([
   ["another output", jobOf(), modelOf(undefined, (o) => ({ ...o, name: "x" })), /gave x for blocks.0/],
   [
     "a sample in no batch",
-    jobOf({ batches: [{ samples: [3, 0, 2, 5, 1], length: 4 }] }),
+    jobOf({ batches: [{ samples: [3, 0, 2, 5, 1], length: 4, computed: 20 }] }),
     modelOf(),
     /the rows of sample 4 of blocks.0.hook_resid_post were not computed/,
   ],
   [
     "a sample in two batches",
-    jobOf({ batches: [...jobOf().batches, { samples: [0], length: 3 }] }),
+    jobOf({ batches: [...jobOf().batches, { samples: [0], length: 3, computed: 3 }] }),
     modelOf(),
     /the rows of sample 0 of blocks.0.hook_resid_post were computed twice/,
   ],

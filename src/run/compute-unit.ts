@@ -42,7 +42,7 @@ export interface UnitResult {
   readonly nonFinite: readonly (NonFiniteSummary | null)[];
   /** Tokens computed, padding included. */
   readonly tokensComputed: number;
-  /** Seconds inside the engine's forward passes, and in all. */
+  /** Seconds of waiting for the engine's forward passes, and in all. */
   readonly forwardSeconds: number;
   readonly seconds: number;
 }
@@ -70,11 +70,8 @@ export async function computeUnit(
   let forward = 0;
   let tokens = 0;
   let tokensComputed = 0;
-  for (const batch of job.batches) {
-    const input = tokenBatch(job, batch);
-    const before = performance.now();
-    const outputs = await model.run(input);
-    forward += performance.now() - before;
+  for await (const { batch, input, outputs, waited } of runBatches(model, job)) {
+    forward += waited;
     const owners = ownersOfRows(job, batch);
     for (const [a, activation] of job.activations.entries()) {
       const rows = checkOutput(outputs[a], activation, job.reduced ? input.samples : input.rows.length);
@@ -85,7 +82,7 @@ export async function computeUnit(
       await writeSamples(job, batch, a, encoded.data, activation.width * bytesOf(activation.dtype), write);
       written.add(a, batch);
     }
-    tokensComputed += batch.samples.length * batch.length;
+    tokensComputed += batch.computed;
     for (const s of batch.samples) tokens += lengthOf(job.inputOffsets, s);
     onProgress?.(tokens);
   }
@@ -97,6 +94,39 @@ export async function computeUnit(
     forwardSeconds: forward / 1000,
     seconds: (performance.now() - started) / 1000,
   };
+}
+
+interface BatchResult {
+  readonly batch: Batch;
+  readonly input: TokenBatch;
+  readonly outputs: readonly TapOutput[];
+  /** Milliseconds. */
+  readonly waited: number;
+}
+
+/** The results of the batches in their order. Engines that can are given the next batches while the last one's rows are written. */
+async function* runBatches(model: LoadedModel, job: UnitJob): AsyncGenerator<BatchResult> {
+  const { ahead = 0 } = model;
+  const asked: { batch: Batch; input: TokenBatch; result: Promise<readonly TapOutput[]> }[] = [];
+  let next = 0;
+  try {
+    while (next < job.batches.length || asked.length > 0) {
+      const before = performance.now();
+      for (; asked.length <= ahead; next++) {
+        const batch = job.batches[next];
+        if (!batch) break;
+        const input = tokenBatch(job, batch);
+        asked.push({ batch, input, result: model.run(input) });
+        asked.at(-1)?.result.catch(() => {}); // Raised when it is its turn.
+      }
+      const first = asked.shift();
+      if (!first) return;
+      const outputs = await first.result;
+      yield { batch: first.batch, input: first.input, outputs, waited: performance.now() - before };
+    }
+  } finally {
+    await Promise.allSettled(asked.map(({ result }) => result));
+  }
 }
 
 /** The engine's input for one batch: samples padded on the right with token 0. */

@@ -50,10 +50,7 @@ async function load(request: LoadRequest): Promise<LoadedModel> {
     selection: request.selection,
     tapDType: request.tapDType,
   });
-  return createEngine(request.engine, { threads: request.threads, weights: request.weights }).load(
-    graph,
-    checkpoint.weights,
-  );
+  return createEngine(request.engine, request).load(graph, checkpoint.weights);
 }
 
 function writeAll(file: number, bytes: Uint8Array, offset: number): void {

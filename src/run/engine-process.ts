@@ -16,6 +16,10 @@ export interface LoadRequest {
   readonly engine: string;
   readonly threads: number;
   readonly weights: "packed" | "mapped";
+  /** What matrix products read; float32 where left out. */
+  readonly compute?: "float32" | "bfloat16";
+  /** The library of a PJRT plug-in; null or left out for engines that need none. */
+  readonly plugin?: string | null;
   /** The checkpoint's folder, or its GGUF file. */
   readonly model: string;
   /** The folder of an adapter to be merged into it. */

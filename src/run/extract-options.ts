@@ -20,7 +20,8 @@ export interface ExtractOptions {
   readonly skipSpecial: boolean;
   /** As stored. */
   readonly dtype: FloatDType;
-  readonly computeDType: "float32" | "bfloat16";
+  /** `auto`: the checkpoint's on an accelerator, float32 on a CPU. */
+  readonly computeDType: "auto" | "float32" | "bfloat16";
   readonly format: "safetensors" | "pkl.gz";
   /** Target size of a shard. */
   readonly shardBytes: number | undefined;
@@ -45,6 +46,9 @@ export interface ExtractOptions {
   readonly augment: number;
   readonly bos: "tokenizer" | "always" | "never";
   readonly engine: string;
+  readonly device: "cpu" | "cuda" | "tpu";
+  /** The library of a PJRT plug-in, for `xla`. */
+  readonly plugin: string | null;
   /** How the engine holds the weights: packed for speed, or mapped from their file. */
   readonly weights: "auto" | "packed" | "mapped";
   readonly seed: number;

@@ -7,7 +7,9 @@ import { type Dataset, openDataset } from "../data/dataset.js";
 import { type RecordRules, usedColumns } from "../data/records.js";
 import { openTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { choosePlacement, type WeightPlacement } from "../estimate/memory.js";
-import { costOf } from "../graph/graph.js";
+import { estimateXlaMemory } from "../estimate/xla-memory.js";
+import { costOf, type Graph } from "../graph/graph.js";
+import { hloCostOf } from "../graph/stablehlo-cost.js";
 import { measureWeights, type WeightSizes } from "../graph/weight-sizes.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { type HookPoint, hookPoints } from "../model/hooks.js";
@@ -79,15 +81,19 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
   const wanted = { taps: taps.map((tap) => tap.name), selection, tapDType } as const;
   const graph = buildGraph(checkpoint, wanted);
   const sizes = measureWeights(graph, checkpoint.weights);
+  const isXla = options.engine === "xla";
+  const compute = chooseComputeDType(options, graph, checkpoint, download);
   const load: LoadRequest = {
     engine: options.engine,
     threads: options.threads,
-    weights: placeWeights(options, sizes, download),
+    weights: placeWeights(options, sizes, compute, download),
+    compute,
+    plugin: options.plugin,
     model,
     adapter,
     ...wanted,
   };
-  const cost = costOf(graph);
+  const cost = isXla ? hloCostOf(graph) : costOf(graph);
   const contextSize = options.contextSize ?? null;
   const maxLength =
     contextSize === null
@@ -133,9 +139,10 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       maxSamples: options.batchSize ?? MAX_BATCH_SAMPLES,
       maxBytes: MAX_BATCH_BYTES,
       ...cost,
+      shapes: isXla ? "few" : "any",
     },
     load,
-    madeBytes: options.engine === "onnx" ? sizes.madeBytes : 0,
+    madeBytes: options.engine === "reference" ? 0 : sizes.madeBytes,
     like,
     identity: {
       format: "sluice-run-1",
@@ -177,7 +184,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
       positions: options.positions,
       skip_special: options.skipSpecial,
       dtype: options.dtype,
-      compute_dtype: options.computeDType,
+      compute_dtype: compute,
       shard_format: options.format,
       max_skipped: options.maxSkipped,
       seed: options.seed,
@@ -191,12 +198,43 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
 function placeWeights(
   options: ExtractOptions,
   sizes: WeightSizes,
+  compute: "float32" | "bfloat16",
   { warn }: DownloadOptions,
 ): WeightPlacement {
-  const { engine, weights } = options;
+  const { engine, device, weights } = options;
+  if (engine === "xla") {
+    estimateXlaMemory(sizes, { device, compute, batchBytes: MAX_BATCH_BYTES, total: machineMemory() });
+    return "mapped";
+  }
   const { placement, warning } = choosePlacement(sizes, engine, weights, MAX_BATCH_BYTES, machineMemory());
   if (warning !== null) warn?.(warning);
   return placement;
+}
+
+/** What matrix products are computed in: what was asked for, or on an accelerator the checkpoint's own dtype where that is bfloat16. */
+function chooseComputeDType(
+  { engine, device, computeDType }: ExtractOptions,
+  graph: Graph,
+  { weights }: Checkpoint,
+  { warn }: DownloadOptions,
+): "float32" | "bfloat16" {
+  if (engine !== "xla" && computeDType === "bfloat16") {
+    throw new SluiceError("usage", `${engine} computes in float32`, {
+      found: "--compute-dtype bfloat16",
+      fix: "Leave it out, or use --engine xla.",
+    });
+  }
+  if (computeDType !== "auto") return computeDType;
+  if (device === "cpu") return "float32";
+  const stored = new Set(
+    graph.nodes.flatMap((node) => (node.op === "linear" ? (weights.find(node.weight)?.dtype ?? []) : [])),
+  );
+  if (stored.has("bfloat16")) return "bfloat16";
+  if (stored.has("float16"))
+    warn?.(
+      "the checkpoint is float16, which is computed in float32: --compute-dtype bfloat16 is faster, and rounds its weights",
+    );
+  return "float32";
 }
 
 /** Nothing where there is no adapter, so that such runs keep their ids. */

@@ -1,0 +1,40 @@
+// The memory of a worker that computes by XLA, before it starts.
+
+import { SluiceError } from "../base/errors.js";
+import type { MemoryNeed, ModelSizes } from "./memory.js";
+
+/** Node twice, the plug-in and its compiler, a tokenizer of 150,000 tokens. */
+const PROCESSES = 700 * 2 ** 20;
+
+/** Where and how a model is computed. */
+export interface XlaMemoryOptions {
+  readonly device: "cpu" | "cuda" | "tpu";
+  readonly compute: "float32" | "bfloat16";
+  /** Outputs and intermediates of a batch at most. */
+  readonly batchBytes: number;
+  /** The machine's or container's memory in bytes. */
+  readonly total: number;
+}
+
+/**
+ * What a worker needs of the machine's memory. On a CPU the weights are there once in the dtype that is computed in: read in place where
+ * the file has them in that dtype and at a multiple of 64 bytes, which this does not count on. An accelerator has its own memory.
+ * @throws SluiceError `config` where that does not fit.
+ */
+export function estimateXlaMemory(sizes: ModelSizes, options: XlaMemoryOptions): MemoryNeed {
+  const { linearElements, otherElements, storedBytes } = sizes;
+  const { device, compute, batchBytes, total } = options;
+  const tables = storedBytes * (otherElements / Math.max(1, linearElements + otherElements));
+  const weights = device === "cpu" ? linearElements * (compute === "float32" ? 4 : 2) + tables : 0;
+  const need = { private: PROCESSES + weights + batchBytes, mapped: storedBytes };
+  if (need.private <= total) return need;
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+  throw new SluiceError("config", "the model does not fit this machine's memory", {
+    found: gigabytes(total),
+    expected: `${gigabytes(need.private)} for one worker`,
+    fix:
+      compute === "float32"
+        ? "Try --compute-dtype bfloat16, a larger machine, or fewer --layers from the bottom."
+        : "Use a larger machine, or fewer --layers from the bottom.",
+  });
+}
