@@ -13,6 +13,8 @@ import type { DataFile } from "./data-file.js";
 const HEADER_BYTES = 4 << 10;
 const MAX_HEADER_BYTES = 16 << 20;
 /** Writers make pages of a megabyte; a page holds one value at least, which may be long. */
+/** Writers make pages of some 20,000 values, or of one MB. */
+const MAX_PAGE_VALUES = 1 << 26;
 const MAX_PAGE_BYTES = 1 << 30;
 
 const COMPRESSORS: Compressors = {
@@ -90,6 +92,10 @@ export class ColumnReader {
       throw new Error(`a page of ${size} bytes does not fit its column`);
     if (expanded < 0 || expanded > MAX_PAGE_BYTES)
       throw new Error(`a page says that it expands to ${expanded} bytes`);
+    const values = (header.data_page_header_v2 ?? header.data_page_header ?? header.dictionary_page_header)
+      ?.num_values;
+    if (values !== undefined && (values < 0 || values > MAX_PAGE_VALUES))
+      throw new Error(`a page says that it holds ${values} values`);
     this.#at = page + size;
     const rows =
       header.data_page_header_v2?.num_rows ??
