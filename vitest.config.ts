@@ -6,7 +6,7 @@ export default defineConfig({
   test: {
     include: ["src/**/*.test.ts", "test/*.test.ts"],
     pool: "forks",
-    maxWorkers: 2,
+    maxWorkers: 3, // Half of the time a test waits for a process that it has started.
     testTimeout: 60_000,
     hookTimeout: 60_000,
     ...reporters("unit"),

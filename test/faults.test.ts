@@ -18,7 +18,7 @@ import {
 } from "./fault-sweep.js";
 
 /** Of the calls to the disk one in so many fails. */
-const STRIDE = 8;
+const STRIDE = 24;
 const FILE_FAULTS: readonly FaultKind[] = ["refused", "lost", "full", "killed"];
 const STORE_FAULTS: readonly FaultKind[] = ["refused", "lost", "repeated"];
 

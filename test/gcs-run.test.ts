@@ -41,6 +41,7 @@ it("is what UPLOAD_TO_GCS of an existing launch script means, and OUTPUT_DIR is 
       "index.json",
       "run.json",
       ...[
+        "commits.json",
         "metadata.json",
         "shard_0001.json",
         "shard_0001.safetensors",

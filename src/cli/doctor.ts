@@ -4,8 +4,7 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { printable } from "../base/printable.js";
-
-import { type DoctorOptions, examine, exitCodeOf } from "../doctor/doctor.js";
+import type { DoctorOptions } from "../doctor/doctor.js";
 import type { Finding } from "../doctor/finding.js";
 import { openStore } from "../store/stores.js";
 import { resolveEngine } from "./engine-flags.js";
@@ -43,6 +42,8 @@ export function registerDoctor(program: Command): void {
       "\nExample:\n  sluice doctor --model ./SmolLM2-135M --dataset prompts.jsonl --output s3://bucket/run\n\nIn the output it makes a folder doctor-<uuid>, tries there what a run does (two writers race for each of 25 names), measures\nuploads, and removes the folder. Exit code 0 where nothing failed; 74 where the store cannot be reached; else 78.",
     )
     .action(async (flags: Flags & { json?: boolean }) => {
+      // Only here: it loads the engines, and no other command needs them in this process.
+      const { examine, exitCodeOf } = await import("../doctor/doctor.js");
       const options = resolveDoctorOptions(flags, process.env);
       const findings: Finding[] = [];
       await interruptible(async (signal) => {

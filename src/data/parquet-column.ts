@@ -12,9 +12,9 @@ import type { DataFile } from "./data-file.js";
 /** A page's header holds statistics, so that it may be of some size. */
 const HEADER_BYTES = 4 << 10;
 const MAX_HEADER_BYTES = 16 << 20;
-/** Writers make pages of a megabyte; a page holds one value at least, which may be long. */
-/** Writers make pages of some 20,000 values, or of one MB. */
+/** Writers make pages of some 20,000 values. */
 const MAX_PAGE_VALUES = 1 << 26;
+/** Writers make pages of a megabyte; a page holds one value at least, which may be long. */
 const MAX_PAGE_BYTES = 1 << 30;
 
 const COMPRESSORS: Compressors = {

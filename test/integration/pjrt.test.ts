@@ -114,13 +114,13 @@ describe.skipIf(!CPU_PLUGIN)("the PJRT binding", () => {
     const executable = await client.compile(PRODUCT);
     const bytes = executable.serialize();
     executable.release();
-    expect(await runProduct(await client.deserialize(bytes, PRODUCT))).toEqual([product(0)]);
-    const moved = await client.deserialize(bytes, { ...PRODUCT, devices: [other] });
+    expect(await runProduct(await client.loadCompiled(bytes, PRODUCT))).toEqual([product(0)]);
+    const moved = await client.loadCompiled(bytes, { ...PRODUCT, devices: [other] });
     expect(moved.devices).toEqual([other]);
     expect(await runProduct(moved)).toEqual([product(0)]);
     for (const bad of [new Uint8Array(), bytes.subarray(0, 100), bytes.map((byte) => byte ^ 255)])
-      await expect(client.deserialize(bad, PRODUCT)).rejects.toMatchObject({ name: "PjrtError" });
-    await expect(client.deserialize(bytes, INCREMENT)).rejects.toThrow("other outputs");
+      await expect(client.loadCompiled(bad, PRODUCT)).rejects.toMatchObject({ name: "PjrtError" });
+    await expect(client.loadCompiled(bytes, INCREMENT)).rejects.toThrow("other outputs");
   });
 
   it.each([

@@ -67,7 +67,7 @@ export class PjrtClient implements Client, ExecutableRuntime {
     return new PjrtExecutable(this, args.pointer("executable"), program, this.devices);
   }
 
-  async deserialize(bytes: Uint8Array, program: Program): Promise<Executable> {
+  async loadCompiled(bytes: Uint8Array, program: Program): Promise<Executable> {
     const options = this.#compileOptions(program);
     const serialized = allocate(Math.max(1, bytes.length));
     serialized.set(bytes);

@@ -39,7 +39,7 @@ export async function compileCached(
   const bytes = await readEntry(file, key);
   if (bytes) {
     try {
-      const executable = await client.deserialize(bytes, program);
+      const executable = await client.loadCompiled(bytes, program);
       await utimes(file, new Date(), new Date()).catch(() => {});
       return { executable, isCached: true };
     } catch {

@@ -56,7 +56,7 @@ export interface Client {
    * Loads what {@link Executable.serialize} gave for the same program on the same plug-in and kind of device.
    * @throws PjrtError where the bytes are not what this plug-in writes, or its outputs are not `program.outputs`.
    */
-  deserialize(bytes: Uint8Array, program: Program): Promise<Executable>;
+  loadCompiled(bytes: Uint8Array, program: Program): Promise<Executable>;
   /**
    * Brings a tensor to a device.
    *
@@ -123,7 +123,7 @@ export interface Executable {
    * @throws SluiceError `bug` where an argument has another type, shape or device, or was released; PjrtError as the plug-in says it.
    */
   execute(args: readonly (readonly DeviceBuffer[])[]): Promise<Execution>;
-  /** The executable as bytes for `Client.deserialize`. @throws PjrtError `UNIMPLEMENTED` where the plug-in cannot. */
+  /** The executable as bytes for `Client.loadCompiled`. @throws PjrtError `UNIMPLEMENTED` where the plug-in cannot. */
   serialize(): Uint8Array;
   release(): void;
 }

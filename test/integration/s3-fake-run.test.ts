@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { FakeS3 } from "./fake-s3.js";
+import { FakeS3 } from "../fake-s3.js";
 import {
   hashData,
   runSluice,
@@ -14,7 +14,7 @@ import {
   temporaryFolder,
   tokenRecords,
   writeJsonl,
-} from "./helpers.js";
+} from "../helpers.js";
 
 const UNITS = 6;
 let server: FakeS3;
