@@ -6,7 +6,7 @@ import { tapOf } from "../model/hooks.js";
 import { parseHooks } from "../model/parse-hooks.js";
 import { exportRun } from "../read/export.js";
 import { openRunForReading } from "../read/open-run.js";
-import { schemeOf } from "../store/stores.js";
+import { schemeOf } from "../store/bucket-uri.js";
 import { interruptible } from "./interrupt.js";
 import { openStore } from "./open-store.js";
 import { parseChoice } from "./values.js";

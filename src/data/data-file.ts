@@ -4,9 +4,8 @@
 import { open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { systemCode } from "../base/errors.js";
-import { parseBucketUri } from "../store/bucket-uri.js";
+import { parseBucketUri, schemeOf } from "../store/bucket-uri.js";
 import type { Store } from "../store/store.js";
-import { openStore, schemeOf } from "../store/stores.js";
 
 /** Shorter reads are no passes over a file. */
 const AHEAD_BYTES = 1 << 20;
@@ -35,7 +34,7 @@ export function isRemotePath(path: string): boolean {
 /** @throws SluiceError as the store's head; the system's error. */
 export async function openData(path: string): Promise<DataFile> {
   if (!isRemotePath(path)) return open(path, "r");
-  const { store, name } = placeOf(path);
+  const { store, name } = await placeOf(path);
   const stored = await store.head(name);
   if (stored === null) throw absent(path);
   return new RemoteFile(store, name, stored.size);
@@ -52,7 +51,7 @@ export async function statData(path: string): Promise<DataFacts | null> {
     const { size, mtimeNs, ino } = facts;
     return { size: Number(size), isFolder: facts.isDirectory(), version: `${mtimeNs} ${size} ${ino}` };
   }
-  const { store, name } = placeOf(path);
+  const { store, name } = await placeOf(path);
   const stored = name === "" ? null : await store.head(name);
   if (stored) return { size: stored.size, isFolder: false, version: stored.version };
   for await (const _ of store.list(name === "" ? "" : `${name}/`))
@@ -63,7 +62,7 @@ export async function statData(path: string): Promise<DataFacts | null> {
 /** A whole file, as text. @throws as {@link openData}. */
 export async function readDataText(path: string): Promise<string> {
   if (!isRemotePath(path)) return readFile(path, "utf8");
-  const { store, name } = placeOf(path);
+  const { store, name } = await placeOf(path);
   return Buffer.from(await store.read(name)).toString("utf8");
 }
 
@@ -76,7 +75,7 @@ export async function listData(folder: string): Promise<string[]> {
 
 /** The paths of all files below a folder of a bucket, relative to it. */
 export async function listAll(folder: string): Promise<string[]> {
-  const { store, name } = placeOf(folder);
+  const { store, name } = await placeOf(folder);
   const prefix = name === "" ? "" : `${name}/`;
   const names: string[] = [];
   for await (const stored of store.list(prefix)) names.push(stored.name.slice(prefix.length));
@@ -155,7 +154,9 @@ class RemoteFile implements DataFile {
 /** One a bucket: its connections are kept. */
 const stores = new Map<string, Store>();
 
-function placeOf(path: string): { readonly store: Store; readonly name: string } {
+async function placeOf(path: string): Promise<{ readonly store: Store; readonly name: string }> {
+  // Only for buckets: every thread that reads a dataset would load all drivers.
+  const { openStore } = await import("../store/stores.js");
   const scheme = schemeOf(path);
   if (scheme !== "gs" && scheme !== "s3") openStore(path); // Says what there is instead.
   const { bucket, prefix } = parseBucketUri(path);

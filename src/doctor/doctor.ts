@@ -3,8 +3,8 @@
 import { EXIT_CODES } from "../base/errors.js";
 import type { ExtractOptions } from "../run/extract-options.js";
 import { defaultSpoolFolder } from "../run/spool-folder.js";
+import { schemeOf } from "../store/bucket-uri.js";
 import type { Store } from "../store/store.js";
-import { schemeOf } from "../store/stores.js";
 import { checkClock, clockUrl } from "./check-clock.js";
 import { checkEngine } from "./check-engine.js";
 import { checkEnvironment, checkMachine, checkSpool } from "./check-machine.js";

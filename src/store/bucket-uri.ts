@@ -29,3 +29,8 @@ export function parseBucketUri(uri: string): BucketPlace {
     ? { bucket, prefix: "", uri: root }
     : { bucket, prefix: `${folder}/`, uri: `${root}/${folder}` };
 }
+
+/** The scheme of `gs://bucket/prefix` and the like, in lower case; undefined for a path. */
+export function schemeOf(place: string): string | undefined {
+  return /^([a-z][a-z0-9+.-]*):\/\//i.exec(place)?.[1]?.toLowerCase();
+}

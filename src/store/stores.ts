@@ -1,6 +1,7 @@
 // The registry of stores: one line a kind. A kind that is not built is refused, never taken for a local path.
 
 import { SluiceError } from "../base/errors.js";
+import { schemeOf } from "./bucket-uri.js";
 import { FileStore } from "./file.js";
 import { GcsStore } from "./gcs.js";
 import type { RetryOptions } from "./retry.js";
@@ -22,9 +23,4 @@ export function openStore(uri: string, options: RetryOptions = {}): Store {
     expected: "a local or shared folder, gs://bucket/prefix or s3://bucket/prefix",
     fix: "Name a folder with --output, and copy the run afterwards.",
   });
-}
-
-/** The scheme of `gs://bucket/prefix` and the like, in lower case; undefined for a path. */
-export function schemeOf(place: string): string | undefined {
-  return /^([a-z][a-z0-9+.-]*):\/\//i.exec(place)?.[1]?.toLowerCase();
 }
