@@ -1,7 +1,8 @@
 import { defineConfig } from "vitest/config";
 import { reporters } from "./vitest.reporters.js";
 
-// What `npm test` runs: everything that needs Node alone, in under three minutes.
+// What `npm test` runs: what needs Node alone, as much of it as is done within three minutes. Longer ones, though they need no more,
+// are in test/integration/.
 export default defineConfig({
   test: {
     include: ["src/**/*.test.ts", "test/*.test.ts"],

@@ -5,11 +5,11 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, it } from "vitest";
-import { unitAt } from "../src/plan/unit.js";
-import { commitName } from "../src/run/log.js";
-import { isRemote, type Store } from "../src/store/store.js";
-import { CountingStore } from "./fleet/counting-store.js";
-import { VirtualClock } from "./fleet/virtual-clock.js";
+import { unitAt } from "../../src/plan/unit.js";
+import { commitName } from "../../src/run/log.js";
+import { isRemote, type Store } from "../../src/store/store.js";
+import { CountingStore } from "../fleet/counting-store.js";
+import { VirtualClock } from "../fleet/virtual-clock.js";
 import {
   commitOf,
   dataOf,
@@ -17,7 +17,7 @@ import {
   makeRun,
   RECORDS_A_SHARD,
   workInFleet,
-} from "./fleet/workers.js";
+} from "../fleet/workers.js";
 
 const UNIT_MS = 5_000;
 

@@ -3,7 +3,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
+import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "../helpers.js";
 
 async function sizeOf(run: string): Promise<number> {
   const names = await readdir(run, { recursive: true });

@@ -4,10 +4,10 @@ import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, expect, it } from "vitest";
-import { addLikeFlags } from "../src/cli/like-flags.js";
-import { openRunForReading, type ReadableRun } from "../src/read/open-run.js";
-import { readTensor } from "../src/read/read-tensor.js";
-import { FileStore } from "../src/store/file.js";
+import { addLikeFlags } from "../../src/cli/like-flags.js";
+import { openRunForReading, type ReadableRun } from "../../src/read/open-run.js";
+import { readTensor } from "../../src/read/read-tensor.js";
+import { FileStore } from "../../src/store/file.js";
 import {
   BUNDLED_MODEL,
   runSluice,
@@ -16,9 +16,9 @@ import {
   temporaryFolder,
   tokenRecords,
   writeJsonl,
-} from "./helpers.js";
+} from "../helpers.js";
 
-const OTHER_MODEL = fileURLToPath(new URL("./fixtures/models/llama-head-dim", import.meta.url));
+const OTHER_MODEL = fileURLToPath(new URL("../fixtures/models/llama-head-dim", import.meta.url));
 const JOINED = [
   "sample_ids",
   "sample_parts",

@@ -5,9 +5,9 @@ import { cp, open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it, vi } from "vitest";
 import { z } from "zod";
-import { headerLength, parseSafetensorsHeader } from "../src/base/safetensors-header.js";
-import { runProgram } from "../src/cli/main.js";
-import type { InspectedSample, Inspection } from "../src/read/inspect.js";
+import { headerLength, parseSafetensorsHeader } from "../../src/base/safetensors-header.js";
+import { runProgram } from "../../src/cli/main.js";
+import type { InspectedSample, Inspection } from "../../src/read/inspect.js";
 import {
   BUNDLED_MODEL,
   runSluice,
@@ -16,7 +16,7 @@ import {
   temporaryFolder,
   tokenRecords,
   writeJsonl,
-} from "./helpers.js";
+} from "../helpers.js";
 
 const casesSchema = z.object({
   cases: z.array(z.object({ name: z.string(), samples: z.array(z.array(z.number())) })),

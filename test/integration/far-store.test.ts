@@ -5,15 +5,15 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { crc32c } from "@node-rs/crc32";
 import { expect, it } from "vitest";
-import { formatCrc } from "../src/base/crc.js";
-import { exportRun } from "../src/read/export.js";
-import { inspectCommits } from "../src/read/inspect.js";
-import { openRunForReading } from "../src/read/open-run.js";
-import { readStatus } from "../src/read/status.js";
-import { isBroken, verifyRun } from "../src/read/verify.js";
-import { FileStore } from "../src/store/file.js";
-import type { Store } from "../src/store/store.js";
-import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
+import { formatCrc } from "../../src/base/crc.js";
+import { exportRun } from "../../src/read/export.js";
+import { inspectCommits } from "../../src/read/inspect.js";
+import { openRunForReading } from "../../src/read/open-run.js";
+import { readStatus } from "../../src/read/status.js";
+import { isBroken, verifyRun } from "../../src/read/verify.js";
+import { FileStore } from "../../src/store/file.js";
+import type { Store } from "../../src/store/store.js";
+import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "../helpers.js";
 
 const LATENCY_MS = 20;
 

@@ -3,10 +3,10 @@
 import { appendFile, readFile, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { openRunForReading } from "../src/read/open-run.js";
-import { isBroken, verifyRun } from "../src/read/verify.js";
-import { FileStore } from "../src/store/file.js";
-import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
+import { openRunForReading } from "../../src/read/open-run.js";
+import { isBroken, verifyRun } from "../../src/read/verify.js";
+import { FileStore } from "../../src/store/file.js";
+import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "../helpers.js";
 
 async function makeRun(streams: number) {
   const folder = await temporaryFolder();
