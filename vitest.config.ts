@@ -1,8 +1,7 @@
 import { defineConfig } from "vitest/config";
 import { reporters } from "./vitest.reporters.js";
 
-// What `npm test` runs: what needs Node alone, as much of it as is done within three minutes. Longer ones, though they need no more,
-// are in test/integration/.
+// What `npm test` runs: what needs Node alone, as much of it as is done within three minutes. Longer ones are in test/long/.
 export default defineConfig({
   test: {
     include: ["src/**/*.test.ts", "test/*.test.ts"],

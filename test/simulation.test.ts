@@ -1,4 +1,4 @@
-// A few seeds of the simulation (in full: test/integration/simulation.test.ts), and that a seed is the whole history.
+// A few seeds of the simulation (in full: test/long/simulation.test.ts), and that a seed is the whole history.
 
 import { expect, it } from "vitest";
 import { WORLD } from "./simulation/checker.js";
