@@ -6,6 +6,7 @@ import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import { type BucketPlace, parseBucketUri } from "./bucket-uri.js";
+import { checkStored } from "./check-stored.js";
 import { failureOf, GcsApi } from "./gcs-api.js";
 import { explainRefusal, isBucketMissing, isDamaged, noBucket } from "./gcs-errors.js";
 import {
@@ -241,14 +242,7 @@ export class GcsStore implements Store {
 
   /** Compares what the store says with what was sent. @throws SluiceError `store` where they differ. */
   #check(name: string, upload: Upload, found: ObjectResource): Stored {
-    const stored = this.#describe(found);
-    if (stored.size === upload.size && (stored.crc32c ?? upload.crc32c) === upload.crc32c) return stored;
-    throw new SluiceError("store", `${this.uri}/${name} is not what was sent`, {
-      found: `${stored.size} bytes, CRC32C ${stored.crc32c}`,
-      expected: `${upload.size} bytes, CRC32C ${upload.crc32c}`,
-      fix: "The store or the way to it corrupts data: start again, and run with another store if it happens again.",
-      values: { name },
-    });
+    return checkStored(this.#describe(found), upload, `${this.uri}/${name}`);
   }
 
   async #find(object: string, fields: string, attempt: Attempt): Promise<ObjectResource | null> {

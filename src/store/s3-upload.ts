@@ -7,6 +7,7 @@ import type { S3 } from "@aws-sdk/client-s3";
 import { crc32c } from "@node-rs/crc32";
 import { combineCrcs, formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
+import { checkStored } from "./check-stored.js";
 import { changedFile, type FilePart, sendParts } from "./parts.js";
 import { type Attempt, RequestFailure } from "./retry.js";
 import { toS3Crc } from "./s3-checksum.js";
@@ -284,18 +285,4 @@ export async function isMd5Of(bytes: Uint8Array, receipt: Receipt): Promise<bool
     await setImmediate(); // 6 ms each: the heartbeat must not wait for all.
   }
   return hash.digest("hex") === expected;
-}
-
-/** The object as the store describes it. @throws SluiceError `store` where that is not what was sent. */
-export function checkStored(
-  stored: Stored,
-  sent: { readonly size: number; readonly crc32c: string },
-  key: string,
-): Stored {
-  if (stored.size === sent.size && (stored.crc32c ?? sent.crc32c) === sent.crc32c) return stored;
-  throw new SluiceError("store", `${key} is not what was sent`, {
-    found: `${stored.size} bytes, CRC32C ${stored.crc32c ?? "unknown"}`,
-    expected: `${sent.size} bytes, CRC32C ${sent.crc32c}`,
-    fix: "The store or the way to it corrupts data: start again, and run with another store if it happens again.",
-  });
 }

@@ -8,6 +8,7 @@ import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import { parseBucketUri } from "./bucket-uri.js";
+import { checkStored } from "./check-stored.js";
 import { missingObject } from "./memory.js";
 import { checkName, compareNames, isName } from "./names.js";
 import { changedFile, readParts } from "./parts.js";
@@ -16,7 +17,7 @@ import { fromS3Crc, toS3Crc } from "./s3-checksum.js";
 import { bodyOf, S3Connection } from "./s3-client.js";
 import { explainS3, isGone, isNotImplemented, isPreconditionFailed, S3Failure } from "./s3-errors.js";
 import { partBytesFor } from "./s3-part-size.js";
-import { checkStored, isMd5Of, LargeUpload, type Requests, TOKEN } from "./s3-upload.js";
+import { isMd5Of, LargeUpload, type Requests, TOKEN } from "./s3-upload.js";
 import {
   type Body,
   isInRange,
@@ -72,7 +73,7 @@ export class S3Store implements Store {
       try {
         const found = formatCrc(crc32c(part.bytes));
         if (found !== body.crc32c) throw changedFile(body, found);
-        const stored = await this.#put(name, part.bytes, { token, ...options });
+        const stored = await this.#put(name, part.bytes, { token, crc: found, ...options });
         isSent = stored !== "exists";
         return stored;
       } finally {
@@ -206,10 +207,13 @@ export class S3Store implements Store {
   #put(
     name: string,
     bytes: Uint8Array,
-    { token, signal }: { readonly token?: string; readonly signal?: AbortSignal },
+    {
+      token,
+      crc = formatCrc(crc32c(bytes)),
+      signal,
+    }: { readonly token?: string; readonly crc?: string; readonly signal?: AbortSignal },
   ): Promise<Stored | "exists"> {
     const requests = this.#requests(name);
-    const crc = formatCrc(crc32c(bytes));
     const check = (stored: Stored) =>
       checkStored(stored, { size: bytes.length, crc32c: crc }, `${this.uri}/${name}`);
     return this.#run(token === undefined ? "replace" : "create", name, signal, async (attempt) => {
