@@ -6,7 +6,8 @@ import { basename, join } from "node:path";
 import { crc32c } from "@node-rs/crc32";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { type FakeRequest, FakeS3, type FakeS3Options } from "../../test/fake-s3.js";
-import { FaultyProxy, type SeenRequest } from "../../test/faulty-proxy.js";
+import { FaultyProxy } from "../../test/faulty-proxy.js";
+import { s3Faults } from "../../test/s3-faults.js";
 import { realClock } from "../base/clock.js";
 import { formatCrc } from "../base/crc.js";
 import { isSluiceError } from "../base/errors.js";
@@ -45,9 +46,6 @@ describe("against a fake server", () => {
     await proxy.close();
     await cleanUp();
   });
-  const creates = ({ method, path }: SeenRequest) =>
-    (method === "PUT" && !path.includes("partNumber=")) || (method === "POST" && path.includes("uploadId="));
-  const sends = ({ method }: SeenRequest) => method === "PUT";
 
   describeStore("S3", {
     open: (folder) => {
@@ -56,14 +54,7 @@ describe("against a fake server", () => {
     },
     largeBytes: 3 * PART_BYTES + 7,
     checksFiles: true,
-    faults: {
-      loseReply: () => proxy.failNext("droppedAfter", creates),
-      refuse: () => proxy.failNext("busy", creates, 2),
-      damageOnce: () => proxy.failNext("damaged", sends),
-      damage: () => proxy.failNext("damaged", sends, Number.POSITIVE_INFINITY),
-      heal: () => proxy.calm(),
-      stall: () => proxy.failNext("stalled", creates),
-    },
+    faults: s3Faults(() => proxy),
   });
 
   it("leaves no unfinished upload and no memory behind, whatever went wrong", async () => {

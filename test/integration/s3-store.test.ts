@@ -5,7 +5,8 @@ import { basename } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { S3Store } from "../../src/store/s3.js";
 import { describeStore } from "../../src/store/store.suite.js";
-import { FaultyProxy, type SeenRequest } from "../faulty-proxy.js";
+import { FaultyProxy } from "../faulty-proxy.js";
+import { s3Faults } from "../s3-faults.js";
 import { BUCKET, type S3Server, startVersitygw, VERSITYGW } from "./versitygw.js";
 
 const PART_BYTES = 5 << 20;
@@ -27,9 +28,6 @@ describe.skipIf(VERSITYGW === undefined)("versitygw", () => {
   });
 
   /** The request by which an object comes about. */
-  const creates = ({ method, path }: SeenRequest) =>
-    (method === "PUT" && !path.includes("partNumber=")) || (method === "POST" && path.includes("uploadId="));
-  const sends = ({ method }: SeenRequest) => method === "PUT";
   const open = (folder: string) =>
     new S3Store(`s3://${BUCKET}/run/${basename(folder)}`, { partBytes: PART_BYTES, random: () => 0 });
 
@@ -37,14 +35,7 @@ describe.skipIf(VERSITYGW === undefined)("versitygw", () => {
     open,
     largeBytes: 2 * PART_BYTES + 7,
     checksFiles: true,
-    faults: {
-      loseReply: () => proxy.failNext("droppedAfter", creates),
-      refuse: () => proxy.failNext("busy", creates, 2),
-      damageOnce: () => proxy.failNext("damaged", sends),
-      damage: () => proxy.failNext("damaged", sends, Number.POSITIVE_INFINITY),
-      heal: () => proxy.calm(),
-      stall: () => proxy.failNext("stalled", creates),
-    },
+    faults: s3Faults(() => proxy),
   });
 
   it("leaves no unfinished uploads behind, whatever went wrong", async () => {
