@@ -3,7 +3,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { hideSecrets } from "../src/store/redact.js";
+import { hideSecrets } from "../src/base/redact.js";
 import {
   type Ended,
   runSluice,

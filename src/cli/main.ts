@@ -4,9 +4,9 @@
 import { Command, CommanderError } from "commander";
 import { EXIT_CODES, isSluiceError, messageOf } from "../base/errors.js";
 import { printable } from "../base/printable.js";
+import { hideSecrets } from "../base/redact.js";
 import { explainSystemError } from "../base/system-errors.js";
 import { VERSION } from "../base/version.js";
-import { hideSecrets } from "../store/redact.js";
 import { isLater, registerCommands } from "./commands.js";
 import { notInThisVersion } from "./values.js";
 

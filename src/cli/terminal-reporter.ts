@@ -3,10 +3,10 @@
 
 import { formatBytes } from "../base/format-bytes.js";
 import { printable } from "../base/printable.js";
+import { hideSecrets } from "../base/redact.js";
 import type { ExtractReporter } from "../run/extract.js";
 import type { OpenedRun } from "../run/open-run.js";
 import type { Progress } from "../run/progress.js";
-import { hideSecrets } from "../store/redact.js";
 import { formatBar, formatCount, formatSeconds, ProgressLine, paint } from "./render.js";
 
 /** A pass over fewer bytes is over before anybody has read of it. */

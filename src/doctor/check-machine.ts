@@ -1,13 +1,11 @@
 // This machine: Node's version, processor, memory, room for shards under way; and the variables that change what Sluice does.
 
 import { readFileSync } from "node:fs";
-import { statfs } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
-import { dirname } from "node:path";
 import { formatBytes } from "../base/format-bytes.js";
+import { redact } from "../base/redact.js";
 import { machineMemory } from "../run/machine-memory.js";
 import { nodeFileSystem } from "../store/file-system.js";
-import { redact } from "../store/redact.js";
 import { type Finding, findingsOf } from "./finding.js";
 
 const machine = findingsOf("machine");
@@ -46,10 +44,7 @@ export function* checkMachine(): Generator<Finding> {
 
 /** The disk of the folder for shards under way. */
 export async function checkSpool(folder: string): Promise<Finding> {
-  let at = folder;
-  while (!(await nodeFileSystem.stat(at)) && at !== dirname(at)) at = dirname(at);
-  const { bavail, bsize } = await statfs(at);
-  const free = bavail * bsize;
+  const free = (await nodeFileSystem.freeSpace?.(folder)) ?? 0;
   const text = `${formatBytes(free)} are free for shards under way in ${folder}`;
   if (free >= SPOOL_BYTES) return machine.ok(text, { free });
   return machine.warning(text, "Name another folder with --spool: two shards of 1 GB lie there at a time.", {

@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { messageOf, SluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
 import { nodeFileSystem } from "../store/file-system.js";
-import type { Store, Stored } from "../store/store.js";
+import { isRemote, type Store, type Stored } from "../store/store.js";
 import { checkLargeRace, checkSmallRaces, makeFile } from "./check-create-only.js";
 import { checkFolder } from "./check-folder.js";
 import { checkVerbs } from "./check-verbs.js";
@@ -44,7 +44,7 @@ export async function* checkStore({ output, open, signal }: CheckStoreOptions): 
     return;
   }
   const [store] = stores;
-  const isLocal = store.spool !== undefined;
+  const isLocal = !isRemote(store);
   const made = isLocal ? await missingParent(store.uri) : undefined;
   const folder = isLocal ? (store.spool ?? "") : await mkdtemp(join(tmpdir(), "sluice-doctor-"));
   let isUsable = true;

@@ -1,8 +1,8 @@
 // What a check found, in words for people and fields for scripts.
 
 import { type ErrorKind, isSluiceError, messageOf } from "../base/errors.js";
+import { hideSecrets } from "../base/redact.js";
 import { explainSystemError } from "../base/system-errors.js";
-import { hideSecrets } from "../store/redact.js";
 
 /** One line of `sluice doctor`. */
 export interface Finding {

@@ -2,8 +2,7 @@
 // there. No Python is needed; where pip is installed it is asked first, because it knows the site's proxies and credentials.
 
 import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
-import { createReadStream, createWriteStream } from "node:fs";
+import { createWriteStream } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +12,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { messageOf, SluiceError } from "../base/errors.js";
+import { hideSecrets } from "../base/redact.js";
+import { sha256OfFile } from "../base/sha256.js";
 
 /** What pip asks where nothing else is configured. */
 const DEFAULT_INDEX = "https://pypi.org/simple";
@@ -114,12 +115,12 @@ async function downloadByPip(
   } catch (error) {
     const said = (error as { stderr?: string }).stderr ?? messageOf(error);
     const lines = said.split("\n").filter((line) => /^ERROR/.test(line));
-    return withoutCredentials(lines.at(-1) ?? "it failed");
+    return hideSecrets(lines.at(-1) ?? "it failed");
   }
   const wheel = (await readdir(folder)).find((file) => file.endsWith(".whl"));
   if (wheel === undefined) return "it left no wheel";
   const file = join(folder, wheel);
-  return { file, name: wheel, sha256: await sha256Of(file) };
+  return { file, name: wheel, sha256: await sha256OfFile(file) };
 }
 
 /** Everything that the index has of a project. @throws SluiceError */
@@ -159,16 +160,12 @@ function chooseWheel(
   const wheels = files.filter((file) => file.name.startsWith(start) && file.name.endsWith(".whl"));
   const fit = wheels.filter((file) => file.name.includes("linux") && file.name.includes(processor)).at(-1);
   if (fit && fit.sha256 !== "") return fit;
-  throw new SluiceError(
-    "config",
-    `${withoutCredentials(index)} has no ${name} ${version} for ${processor} Linux`,
-    {
-      found: fit
-        ? `${fit.name} without a SHA-256`
-        : wheels.map((file) => file.name).join(", ") || `${files.length} other files`,
-      fix: "Name another version, or another index with PIP_INDEX_URL.",
-    },
-  );
+  throw new SluiceError("config", `${hideSecrets(index)} has no ${name} ${version} for ${processor} Linux`, {
+    found: fit
+      ? `${fit.name} without a SHA-256`
+      : wheels.map((file) => file.name).join(", ") || `${files.length} other files`,
+    fix: "Name another version, or another index with PIP_INDEX_URL.",
+  });
 }
 
 async function downloadFile(
@@ -195,7 +192,7 @@ async function downloadFile(
     if (!Number.isNaN(length) && done !== length)
       throw new Error(`the connection closed after ${done} of ${length} bytes`);
   });
-  const found = await sha256Of(file);
+  const found = await sha256OfFile(file);
   if (found === sha256) return { file, name, sha256 };
   await rm(file, { force: true });
   throw new SluiceError("store", `${name} came with other bytes than the index promises`, {
@@ -247,7 +244,7 @@ async function withAttempts<T>(index: string, act: () => Promise<T>): Promise<T>
       if (error instanceof SluiceError || code === "ENOSPC" || code === "EACCES") throw error;
       const inner = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : "";
       if (attempt >= ATTEMPTS)
-        throw new SluiceError("store", `${withoutCredentials(index)} cannot be reached`, {
+        throw new SluiceError("store", `${hideSecrets(index)} cannot be reached`, {
           found: messageOf(error) + inner,
           fix: "Try again; PIP_INDEX_URL names another index.",
           cause: error,
@@ -266,14 +263,4 @@ function withCredentialsOf(index: string, url: string): string {
     at.password = from.password;
   }
   return at.href;
-}
-
-async function sha256Of(file: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const piece of createReadStream(file, { highWaterMark: 2 ** 20 })) hash.update(piece as Buffer);
-  return hash.digest("hex");
-}
-
-function withoutCredentials(text: string): string {
-  return text.replace(/\/\/[^/@\s]+@/g, "//");
 }

@@ -12,6 +12,7 @@
 
 import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
+import { parseJsonBytes } from "../base/parse-json.js";
 import { mapAhead } from "../base/read-ahead.js";
 import { headerLength, parseSafetensorsHeader } from "../base/safetensors-header.js";
 import { type Unit, unitName } from "../plan/unit.js";
@@ -245,7 +246,7 @@ function unfinished(uploads: NonNullable<Store["uploads"]>, upload: UnfinishedUp
 /** The worker that a lease names; null where it cannot be read. */
 async function readHolder(store: Store, name: string): Promise<string | null> {
   try {
-    return leaseSchema.parse(JSON.parse(Buffer.from(await store.read(name)).toString("utf8"))).worker;
+    return leaseSchema.parse(parseJsonBytes(await store.read(name))).worker;
   } catch (error) {
     if (error instanceof SluiceError && error.kind !== "data") throw error;
     return null;

@@ -6,6 +6,7 @@ import { isSluiceError, messageOf } from "../base/errors.js";
 import type { Unit } from "../plan/unit.js";
 import type { Commit } from "../run/commit.js";
 import { commitName, dataName } from "../run/log.js";
+import { isRemote } from "../store/store.js";
 import type { ReadableRun } from "./open-run.js";
 import { type ReadShardOptions, readShard, type TensorBytes } from "./read-shard.js";
 import { readTensor, toInt32, toInt64, toOffsets } from "./read-tensor.js";
@@ -79,7 +80,7 @@ async function checkData(
   const fail = (problem: string) => ({ problem, tensors: new Map() });
   const listed = log.listedSize(name);
   // Of a folder the listing says all there is; other stores may know a checksum.
-  const isListed = listed !== undefined && (deep !== null || store.spool !== undefined);
+  const isListed = listed !== undefined && (deep !== null || !isRemote(store));
   const stored = isListed ? { size: listed, crc32c: undefined } : await store.head(name);
   if (stored === null) return fail("missing");
   if (stored.size !== commit.size) return fail(`${stored.size} bytes, ${commit.size} committed`);

@@ -5,9 +5,9 @@ import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { randomNumbers } from "../base/random.js";
+import { hideSecrets } from "../base/redact.js";
 import type { Unit, UnitPlace } from "../plan/unit.js";
 import type { FileHasher } from "../shard/hash.js";
-import { hideSecrets } from "../store/redact.js";
 import { describeRetry } from "../store/retry.js";
 import { isRemote, type Store } from "../store/store.js";
 import { Claims } from "./claims.js";
@@ -305,7 +305,7 @@ class Extraction {
       let outcome = await work();
       endFinishing();
       let isWhole = false;
-      while (outcome === "complete" && log.committed === units && !isWhole) {
+      while (outcome === "complete" && log.committed === units) {
         const missing = await completeRun({
           store,
           log,

@@ -4,6 +4,7 @@
 
 import { join } from "node:path";
 import { z } from "zod";
+import { parseJsonBytes } from "../base/parse-json.js";
 import { type UnitPlace, unitName } from "../plan/unit.js";
 import type { FileHash } from "../shard/hash.js";
 import type { FileSystem } from "../store/file-system.js";
@@ -126,9 +127,7 @@ export class FinishedShards {
       const facts = [await this.#fs.stat(file), await this.#fs.stat(file + MARK)];
       const me = process.getuid?.();
       if (facts.some((one) => one?.owner !== undefined && me !== undefined && one.owner !== me)) return null;
-      const mark = markSchema.parse(
-        JSON.parse(Buffer.from(await this.#fs.read(file + MARK)).toString("utf8")),
-      );
+      const mark = markSchema.parse(parseJsonBytes(await this.#fs.read(file + MARK)));
       return mark.unit === unitName(placeOf(mark)) ? mark : null;
     } catch {
       return null;

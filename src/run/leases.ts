@@ -4,6 +4,7 @@
 
 import { z } from "zod";
 import { type Clock, realClock } from "../base/clock.js";
+import { parseJsonBytes } from "../base/parse-json.js";
 import {
   type Processes,
   type ProcessIdentity,
@@ -224,7 +225,7 @@ export class Leases {
   async lastFailure(unit: Unit): Promise<string> {
     try {
       const bytes = await this.#store.read(`leases/${unitName(unit)}.failed.${this.failures(unit)}`);
-      return z.object({ cause: z.string() }).parse(JSON.parse(Buffer.from(bytes).toString("utf8"))).cause;
+      return z.object({ cause: z.string() }).parse(parseJsonBytes(bytes)).cause;
     } catch {
       return "the cause was not recorded";
     }
@@ -258,9 +259,7 @@ export class Leases {
     this.#reads -= 1;
     let owner: z.infer<typeof leaseSchema> | null;
     try {
-      owner = leaseSchema.parse(
-        JSON.parse(Buffer.from(await this.#store.read(stored.name)).toString("utf8")),
-      );
+      owner = leaseSchema.parse(parseJsonBytes(await this.#store.read(stored.name)));
     } catch {
       owner = null;
     }
@@ -278,7 +277,7 @@ export class Leases {
     this.#heard.set(worker, version);
     try {
       const bytes = await this.#store.read(`workers/${worker}.json`);
-      const state: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"));
+      const state: unknown = parseJsonBytes(bytes);
       const { status } = z.object({ status: z.string() }).parse(state);
       if (ENDED.has(status)) this.#ended.add(worker);
       return ENDED.has(status);

@@ -4,6 +4,7 @@
 import { type Clock, realClock } from "../base/clock.js";
 import { SluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
+import { hideSecrets } from "../base/redact.js";
 import { VERSION } from "../base/version.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
 import type { Dataset } from "../data/dataset.js";
@@ -12,7 +13,6 @@ import { decodeUnitTable, encodeUnitTable, hashUnitTable, type UnitTable } from 
 import { estimateRun, guessRecords, type RecordSize, storedBytes } from "../estimate/run-size.js";
 import { chooseSamplesPerShard } from "../plan/samples-per-shard.js";
 import type { FileHasher } from "../shard/hash.js";
-import { hideSecrets } from "../store/redact.js";
 import type { Store } from "../store/store.js";
 import { checkSpace, measureRecords, shapeOf } from "./expected-size.js";
 import {

@@ -2,11 +2,11 @@
 // is remembered in the user's cache folder under path, size, time and inode; a cache that is lost costs only the time.
 
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { cacheFolder } from "../base/cache-folder.js";
+import { sha256OfFile } from "../base/sha256.js";
 import { sha256OfBlob } from "../hub/repo.js";
 import type { FileHasher } from "../shard/hash.js";
 
@@ -38,11 +38,7 @@ export async function hashWeights(
 
 /** The SHA-256 of one small file, such as an adapter. @param file real path. */
 export async function hashFile(file: string): Promise<string> {
-  const known = sha256OfBlob(file);
-  if (known !== null) return known;
-  const hash = createHash("sha256");
-  for await (const piece of createReadStream(file)) hash.update(piece as Buffer);
-  return hash.digest("hex");
+  return sha256OfBlob(file) ?? sha256OfFile(file);
 }
 
 async function hashFileCached(

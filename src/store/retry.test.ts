@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { realClock } from "../base/clock.js";
 import { isSluiceError, SluiceError } from "../base/errors.js";
-import { redact } from "./redact.js";
+import { redact } from "../base/redact.js";
 import { RequestFailure, Retrier, type RetryNote, type RetryOptions, retryAfterMs } from "./retry.js";
 
 const NAME = { kind: "create", uri: "gs://bucket/run/x" };

@@ -4,7 +4,7 @@
 
 import { type Clock, realClock } from "../base/clock.js";
 import { messageOf, SluiceError, systemCode } from "../base/errors.js";
-import { redact } from "./redact.js";
+import { redact } from "../base/redact.js";
 import { StoreStatistics } from "./statistics.js";
 
 /** Attempts of a request, the first one included: about two minutes where each fails at once. */

@@ -3,11 +3,11 @@
 // machine code, so the folder must belong to this user alone.
 
 import { createHash, randomUUID } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { cacheFolder } from "../../base/cache-folder.js";
+import { sha256OfFile } from "../../base/sha256.js";
 import { PjrtError } from "./error.js";
 import type { Client, Executable, Program } from "./pjrt.js";
 
@@ -81,12 +81,7 @@ const hashes = new Map<string, Promise<string>>();
 function hashOfPlugin(file: string): Promise<string> {
   const known = hashes.get(file);
   if (known) return known;
-  const taken = (async () => {
-    const hash = createHash("sha256");
-    for await (const piece of createReadStream(file, { highWaterMark: 2 ** 20 }))
-      hash.update(piece as Buffer);
-    return hash.digest("hex");
-  })();
+  const taken = sha256OfFile(file);
   hashes.set(file, taken);
   return taken;
 }
