@@ -381,6 +381,13 @@ describe("S3 store", () => {
       expect(notes).toHaveLength(3);
     });
 
+    it("are tried again where versitygw lost the folder under a new object", async () => {
+      const fake = await startFake();
+      fake.failNext(() => true, { status: 409, code: "ExistingObjectIsDirectory" });
+      expect(await open().create("leases/x", Buffer.from("x"))).toMatchObject({ name: "leases/x", size: 1 });
+      expect(fake.requests.map((request) => request.split(" ")[0])).toEqual(["PUT", "HEAD", "PUT"]);
+    });
+
     it("are the store's where nobody answers", async () => {
       const fake = await startFake();
       await fake.close();
