@@ -42,6 +42,7 @@ async function serve() {
   } else if (gateway === undefined) {
     const { FakeS3 } = await load("fake-s3.ts");
     const server = await FakeS3.start();
+    server.keep = false;
     env = server.env;
   }
   process.send({ env, sink: `http://127.0.0.1:${sink.address().port}/` });
