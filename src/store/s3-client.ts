@@ -10,6 +10,9 @@ import { safeMessage } from "./retry.js";
 import { fromSdk, S3Failure } from "./s3-errors.js";
 import type { StoreStatistics } from "./statistics.js";
 
+/** How long a service is awaited that gives credentials for a role. */
+const CREDENTIALS_MS = 30_000;
+
 /** What goes with each call of the SDK, and through it to the sender. */
 export interface CallOptions {
   readonly abortSignal: AbortSignal;
@@ -103,10 +106,13 @@ interface SignedRequest {
   readonly body?: unknown;
 }
 
-/** What the SDK takes for its HTTP client (`HttpHandler` of @smithy/types). */
+/** What the SDK takes for its HTTP client (`HttpHandler` of @smithy/types). It asks for credentials by it, too: then nobody watches. */
 function senderBy(http: HttpClient) {
   return {
-    handle: async (request: SignedRequest, { watch, replyBytes, onContent }: CallOptions) => {
+    handle: async (
+      request: SignedRequest,
+      { abortSignal, watch, replyBytes, onContent }: Partial<CallOptions>,
+    ) => {
       const body = bytesOf(request.body);
       const reply = await http.send(
         {
@@ -116,7 +122,7 @@ function senderBy(http: HttpClient) {
           ...(body && { body: { length: body.length, write: (send) => send(body) } }),
           ...(replyBytes !== undefined && { replyBytes }),
         },
-        watch,
+        watch ?? { signal: abortSignal ?? AbortSignal.timeout(CREDENTIALS_MS), isAlive: ignore },
       );
       const isContent = onContent !== undefined && reply.status < 300;
       if (isContent) onContent(reply.body);
