@@ -4,6 +4,7 @@
 import type { ActivationKind, GraphNode, ValueId } from "./graph.js";
 import type { HloOptions, ParameterRole } from "./stablehlo.js";
 import { attend } from "./stablehlo-attention.js";
+import { spellSharding } from "./stablehlo-sharding.js";
 import { type HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
 
 /** Where an operation finds what it reads. */
@@ -38,7 +39,8 @@ export class StableHloOps {
     switch (node.op) {
       case "embed": {
         const ids = f.reshape(this.#scope.tokens(), [samples * length]);
-        return f.convert(f.gatherRows(this.#scope.parameter(node.weight, "table"), ids), "f32");
+        const rows = f.gatherRows(this.#scope.parameter(node.weight, "table"), ids);
+        return f.convert(this.#place(node, rows), "f32");
       }
       case "embedPositions":
         return this.#embedPositions(this.#scope.parameter(node.weight, "table"), node.width);
@@ -73,6 +75,15 @@ export class StableHloOps {
     }
   }
 
+  /** On several chips: puts rows where the plan has them. Other values are where those are that they are made from. */
+  #place(node: GraphNode, rows: HloValue): HloValue {
+    const { plan } = this.#options;
+    if (!plan) return rows;
+    const layout = plan.layoutOf(node);
+    if (layout === "whole") return this.#f.constrain(rows, spellSharding(plan, 2, null));
+    return this.#f.constrain(rows, spellSharding(plan, 2, 1, layout === "heads" ? "heads" : "chips"));
+  }
+
   /** A vector along the features of a matrix, or along the last dimension. */
   #along(vector: HloValue, x: HloValue): HloValue {
     return this.#f.broadcast(vector, x.shape, [x.shape.length - 1]);
@@ -90,7 +101,8 @@ export class StableHloOps {
   #linear(node: GraphNode & { op: "linear" }, x: HloValue): HloValue {
     const f = this.#f;
     const weight = this.#scope.parameter(node.weight, "matrix");
-    const product = f.dot(f.convert(x, weight.type), weight, { contracting: [1, node.inputMajor ? 0 : 1] });
+    const contracting = [1, node.inputMajor ? 0 : 1] as const;
+    const product = this.#place(node, f.dot(f.convert(x, weight.type), weight, { contracting }));
     if (node.bias === null) return product;
     return f.binary("add", product, this.#along(this.#scope.parameter(node.bias, "vector"), product));
   }
