@@ -13,6 +13,7 @@ import { planTensorParallel } from "../graph/tensor-parallel.js";
 import type { TensorShapes, Weights } from "../graph/weights.js";
 import { SHAPE_RULE } from "../plan/batch-shapes.js";
 import { describeCpu } from "./cpu.js";
+import { requireDeviceMemory } from "./device-memory.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
 import { storeMadeWeights } from "./made-weights.js";
 import { deviceOf } from "./pjrt/find-plugins.js";
@@ -88,6 +89,11 @@ class XlaModel implements LoadedModel {
     const shapes = shapesOf(stored, separated);
     const plan = isShared ? planTensorParallel(separated.graph, shapes, tensorParallel) : undefined;
     const programs = new XlaPrograms(client, { graph: separated.graph, shapes, compute, plan });
+    requireDeviceMemory(programs.parameters, {
+      devices: client.devices.length,
+      tensorParallel,
+      limit: client.devices[0]?.memory()?.limit ?? null,
+    });
     const source = { parameters: programs.parameters, parts: separated.parts, stored };
     const places: Place[] = [];
     for (const group of groups) places.push({ group, weights: await uploadWeights(client, group, source) });

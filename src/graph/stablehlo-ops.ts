@@ -6,6 +6,7 @@ import type { HloOptions, ParameterRole } from "./stablehlo.js";
 import { attend } from "./stablehlo-attention.js";
 import { spellSharding } from "./stablehlo-sharding.js";
 import { type HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
+import type { Layout } from "./tensor-parallel.js";
 
 /** Where an operation finds what it reads. */
 export interface Scope {
@@ -79,9 +80,9 @@ export class StableHloOps {
   #place(node: GraphNode, rows: HloValue): HloValue {
     const { plan } = this.#options;
     if (!plan) return rows;
-    const layout = plan.layoutOf(node);
-    if (layout === "whole") return this.#f.constrain(rows, spellSharding(plan, 2, null));
-    return this.#f.constrain(rows, spellSharding(plan, 2, 1, layout === "heads" ? "heads" : "chips"));
+    const spell = (layout: Layout) =>
+      spellSharding(plan, 2, layout === "whole" ? null : 1, layout === "heads" ? "heads" : "chips");
+    return plan.layoutsOf(node).reduce((x, layout) => this.#f.constrain(x, spell(layout)), rows);
   }
 
   /** A vector along the features of a matrix, or along the last dimension. */

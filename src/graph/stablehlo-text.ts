@@ -66,9 +66,8 @@ export class HloFunction {
     ].join("\n");
   }
 
-  /** The value, and where it is to lie from here on. @param sharding as {@link argument} takes it; undefined: wherever it does. */
-  constrain(x: HloValue, sharding: string | undefined): HloValue {
-    if (sharding === undefined) return x;
+  /** The value, and where it is to lie from here on. @param sharding as {@link argument} takes it. */
+  constrain(x: HloValue, sharding: string): HloValue {
     const name = `%v${this.#count++}`;
     this.#lines.push(`    ${name} = sdy.sharding_constraint ${x.name} ${sharding} : ${tensorType(x)}`);
     return { ...x, name };

@@ -18,8 +18,11 @@ export interface TensorParallel {
   readonly chips: number;
   /** Parts of the heads: the largest divisor of `chips` that divides the heads of all attention layers. */
   readonly headParts: number;
-  /** Where what a node gives lies; for linear layers and embeddings. */
-  layoutOf(node: GraphNode): Layout;
+  /**
+   * Where what a linear layer or an embedding gives lies: where it is computed, and after that where it is read, if that is elsewhere.
+   * Without the former a partitioner may rather gather the weights of all layers at once.
+   */
+  layoutsOf(node: GraphNode): readonly Layout[];
   /** The dimension along which a parameter is split in `chips` equal parts, chip by chip; null where every chip has all of it. */
   splitOf(name: string): number | null;
 }
@@ -34,8 +37,9 @@ class Planner implements TensorParallel {
   readonly headParts: number;
   readonly #nodes: readonly GraphNode[];
   readonly #shapes: TensorShapes;
+  /** Of each value, where it is read. */
   readonly #layouts: Layout[] = [];
-  readonly #byNode = new Map<GraphNode, Layout>();
+  readonly #byNode = new Map<GraphNode, readonly Layout[]>();
   readonly #splits = new Map<string, number>();
 
   constructor({ nodes }: Graph, shapes: TensorShapes, chips: number) {
@@ -48,14 +52,14 @@ class Planner implements TensorParallel {
     this.#shapes = shapes;
     const wanted = this.#findWanted();
     for (const [i, node] of nodes.entries()) {
-      const layout = this.#place(node, wanted[i] ?? "whole");
-      this.#layouts.push(layout);
-      this.#byNode.set(node, layout);
+      const layouts = this.#place(node, wanted[i] ?? "whole");
+      this.#layouts.push(layouts.at(-1) ?? "whole");
+      this.#byNode.set(node, layouts);
     }
   }
 
-  layoutOf(node: GraphNode): Layout {
-    return this.#byNode.get(node) ?? "whole";
+  layoutsOf(node: GraphNode): readonly Layout[] {
+    return this.#byNode.get(node) ?? [];
   }
 
   splitOf(name: string): number | null {
@@ -79,38 +83,41 @@ class Planner implements TensorParallel {
     return wanted;
   }
 
-  #place(node: GraphNode, wanted: Layout): Layout {
+  #place(node: GraphNode, wanted: Layout): readonly Layout[] {
     switch (node.op) {
       case "embed":
-        // Rows of the table lie side by side in the file, and are found by one sum, as many bytes as gathering features.
+        // Rows of the table lie side by side in the file, and what they give is summed, where features would be gathered.
         this.#split(node.weight, 0, 1);
-        return "whole";
+        return ["whole"];
       case "linear":
         return this.#placeLinear(node, this.#layouts[node.x] ?? "whole", wanted);
       case "attention":
-        return this.headParts > 1 ? "heads" : "whole";
+        return [this.headParts > 1 ? "heads" : "whole"];
       case "embedPositions":
       case "add":
-        return "whole";
+        return ["whole"];
       default: {
         const inputs = inputsOf(node).map((id) => this.#layouts[id] ?? "whole");
-        return inputs.find((layout) => layout !== "whole") ?? "whole";
+        return [inputs.find((layout) => layout !== "whole") ?? "whole"];
       }
     }
   }
 
-  #placeLinear(node: GraphNode & { op: "linear" }, input: Layout, wanted: Layout): Layout {
+  #placeLinear(node: GraphNode & { op: "linear" }, input: Layout, wanted: Layout): readonly Layout[] {
     const [inputs, outputs] = node.inputMajor ? [0, 1] : [1, 0];
-    if (input !== "whole") {
-      this.#split(node.weight, inputs, outputs);
-      return "whole";
+    const isSplit = input !== "whole";
+    const split = isSplit
+      ? this.#split(node.weight, inputs, outputs)
+      : this.#split(node.weight, outputs, inputs);
+    const isRead = isSplit || !this.#canHave(wanted, node.width) ? "whole" : wanted;
+    // One part of the heads a chip: the same as one part of the features.
+    const isEven = isRead === "features" || (isRead === "heads" && this.headParts === this.chips);
+    if (split !== outputs || isEven) {
+      // Beside its product; others are small.
+      if (node.bias !== null && split === outputs) this.#split(node.bias, 0);
+      return [isRead];
     }
-    const layout = this.#canHave(wanted, node.width) ? wanted : "whole";
-    const split = this.#split(node.weight, outputs, inputs);
-    // Beside its product. Where a chip's heads are others' too, so is the product, and a vector is small.
-    const isEven = layout === "features" || (layout === "heads" && this.headParts === this.chips);
-    if (node.bias !== null && split === outputs && isEven) this.#split(node.bias, 0);
-    return layout;
+    return ["features", isRead];
   }
 
   #canHave(layout: Layout, width: number): boolean {
