@@ -1,7 +1,6 @@
 // The compiled programs of a graph, by shape of batch and group of devices. The ones that were used last are kept; all that were ever
 // compiled on this machine lie on its disk (pjrt/executable-cache.ts).
 
-import type { Graph } from "../graph/graph.js";
 import {
   type HloOutput,
   type HloParameter,
@@ -9,10 +8,9 @@ import {
   lowerToStableHlo,
   parametersOf,
 } from "../graph/stablehlo.js";
-import type { TensorParallel } from "../graph/tensor-parallel.js";
-import type { TensorShapes } from "../graph/weights.js";
 import { compileCached } from "./pjrt/executable-cache.js";
 import type { Client, Device, Executable } from "./pjrt/pjrt.js";
+import type { XlaModelSource } from "./xla-source.js";
 import { shapeOnDevice } from "./xla-weights.js";
 
 /** Programs of one device at most: an accelerator's lie in its own memory. */
@@ -24,28 +22,19 @@ export interface XlaProgram {
   readonly outputs: readonly HloOutput[];
 }
 
-/** What is compiled. */
-export interface XlaSource {
-  readonly graph: Graph;
-  readonly shapes: TensorShapes;
-  readonly compute: "float32" | "bfloat16";
-  /** Where several devices share a program. */
-  readonly plan: TensorParallel | undefined;
-}
-
 /** Compiles what is asked for, once. */
 export class XlaPrograms {
   /** The weights, as every program takes them after the batch's two arguments. */
   readonly parameters: readonly HloParameter[];
   readonly selection: "rows" | "mean" | "max";
   readonly #client: Client;
-  readonly #source: XlaSource;
+  readonly #source: XlaModelSource;
   /** By group of devices and shape; the one that was used last comes last. */
   readonly #programs = new Map<string, Promise<XlaProgram>>();
   /** By shape: its compilation for the first group that asked. The others load what that leaves on the disk. */
   readonly #first = new Map<string, Promise<unknown>>();
 
-  constructor(client: Client, source: XlaSource) {
+  constructor(client: Client, source: XlaModelSource) {
     const { graph, shapes } = source;
     this.#client = client;
     this.#source = source;

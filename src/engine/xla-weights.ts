@@ -7,26 +7,21 @@ import { SluiceError } from "../base/errors.js";
 import type { WeightPart } from "../graph/separate-fused.js";
 import type { HloParameter } from "../graph/stablehlo.js";
 import { HloFunction, typeOf } from "../graph/stablehlo-text.js";
-import type { StoredTensor, StoredWeights } from "../graph/weights.js";
+import type { StoredTensor } from "../graph/weights.js";
 import { compileCached } from "./pjrt/executable-cache.js";
 import { alignedBytes, mapFile } from "./pjrt/host-memory.js";
 import type { Client, Device, DeviceBuffer, Executable, TensorSpec } from "./pjrt/pjrt.js";
+import type { XlaModelSource } from "./xla-source.js";
 
 /** Copies that may be on their way to devices at once, in bytes. */
 const UNDER_WAY_BYTES = 2 ** 28;
-
-/** Parameters, and the tensors that they are or are parts of. */
-export interface XlaParameters {
-  readonly parameters: readonly HloParameter[];
-  readonly parts: ReadonlyMap<string, WeightPart>;
-  readonly stored: StoredWeights;
-}
 
 /** Uploads the parameters, in their order, to the devices of a group: one list a device. The caller releases them. */
 export async function uploadWeights(
   client: Client,
   group: readonly Device[],
-  { parameters, parts, stored }: XlaParameters,
+  parameters: readonly HloParameter[],
+  { parts, stored }: XlaModelSource,
 ): Promise<DeviceBuffer[][]> {
   const converters = new Map<string, Promise<Executable>>();
   const lists = group.map((): DeviceBuffer[] => []);

@@ -6,22 +6,20 @@
 import { basename } from "node:path";
 import { bytesOf } from "../base/dtype.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
-import { type Graph, weightsOf } from "../graph/graph.js";
-import { type SeparatedGraph, separateFused } from "../graph/separate-fused.js";
+import type { Graph } from "../graph/graph.js";
 import type { HloOutput } from "../graph/stablehlo.js";
-import { planTensorParallel } from "../graph/tensor-parallel.js";
-import type { TensorShapes, Weights } from "../graph/weights.js";
+import type { Weights } from "../graph/weights.js";
 import { SHAPE_RULE } from "../plan/batch-shapes.js";
 import { describeCpu } from "./cpu.js";
 import { requireDeviceMemory } from "./device-memory.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
-import { storeMadeWeights } from "./made-weights.js";
 import { deviceOf } from "./pjrt/find-plugins.js";
 import type { Client, Device, DeviceBuffer } from "./pjrt/pjrt.js";
 import { openPlugin } from "./pjrt/plugin.js";
 import { type HloBatch, padBatch } from "./xla-batch.js";
 import { groupDevices } from "./xla-groups.js";
 import { XlaPrograms } from "./xla-programs.js";
+import { prepareModel } from "./xla-source.js";
 import { uploadWeights } from "./xla-weights.js";
 
 /** What the engine is told. */
@@ -29,9 +27,8 @@ export interface XlaOptions {
   /** The plug-in's library. */
   readonly plugin: string;
   readonly compute: "float32" | "bfloat16";
-  /** CPU plug-in: threads, and devices that it shows (1). */
+  /** CPU plug-in: threads, and devices that it shows (as many as share the model). */
   readonly threads: number;
-  /** Default: as many as share the model. */
   readonly cpuDevices?: number;
   /** Devices that share the model, each with a part of the weights (1): a divisor of the machine's devices. */
   readonly tensorParallel?: number;
@@ -49,6 +46,7 @@ export function xlaEngine(options: XlaOptions): Engine {
       try {
         return await XlaModel.load(client, graph, weights, options);
       } catch (error) {
+        await client.release().catch(() => {}); // Refused where weights are left on the devices: the process ends with them.
         if (isSluiceError(error)) throw error;
         throw new SluiceError("config", "XLA cannot load the model", {
           found: messageOf(error),
@@ -81,22 +79,17 @@ class XlaModel implements LoadedModel {
   #runs = 0;
 
   static async load(client: Client, graph: Graph, weights: Weights, options: XlaOptions): Promise<XlaModel> {
-    const { compute, tensorParallel = 1 } = options;
-    const groups = groupDevices(client.devices, tensorParallel);
-    const stored = storeMadeWeights(weights, weightsOf(graph));
-    const isShared = tensorParallel > 1;
-    const separated: SeparatedGraph = isShared ? separateFused(graph) : { graph, parts: new Map() };
-    const shapes = shapesOf(stored, separated);
-    const plan = isShared ? planTensorParallel(separated.graph, shapes, tensorParallel) : undefined;
-    const programs = new XlaPrograms(client, { graph: separated.graph, shapes, compute, plan });
+    const groups = groupDevices(client.devices, options.tensorParallel ?? 1);
+    const source = prepareModel(graph, weights, options);
+    const programs = new XlaPrograms(client, source);
     requireDeviceMemory(programs.parameters, {
       devices: client.devices.length,
-      tensorParallel,
+      tensorParallel: groups[0]?.length ?? 1,
       limit: client.devices[0]?.memory()?.limit ?? null,
     });
-    const source = { parameters: programs.parameters, parts: separated.parts, stored };
     const places: Place[] = [];
-    for (const group of groups) places.push({ group, weights: await uploadWeights(client, group, source) });
+    for (const group of groups)
+      places.push({ group, weights: await uploadWeights(client, group, programs.parameters, source) });
     return new XlaModel(client, programs, places, options);
   }
 
@@ -181,19 +174,6 @@ async function copyRows(
 
 function rowBytes({ width, dtype }: HloOutput): number {
   return width * bytesOf(dtype);
-}
-
-/** What the lowering has to know of the parameters, those included that are parts of others. */
-function shapesOf(weights: Weights, { parts }: SeparatedGraph): TensorShapes {
-  return {
-    find: (name) => {
-      const part = parts.get(name);
-      const tensor = weights.find(part?.weight ?? name);
-      if (!tensor || !part) return tensor;
-      const shape = tensor.shape.map((n, i) => (i === part.dimension ? part.to - part.from : n));
-      return { dtype: tensor.dtype, shape };
-    },
-  };
 }
 
 /** The first bytes of a place that is kept from batch to batch. */
