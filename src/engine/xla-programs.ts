@@ -93,7 +93,8 @@ export class XlaPrograms {
 
   #dropOldest(): void {
     const [oldest] = this.#programs;
-    if (!oldest || this.#programs.size <= KEPT * this.#client.devices.length) return;
+    const groups = this.#client.devices.length / (this.#source.plan?.chips ?? 1);
+    if (!oldest || this.#programs.size <= KEPT * groups) return;
     this.#programs.delete(oldest[0]);
     // An execution under way keeps what it needs.
     oldest[1].then(({ executable }) => executable.release()).catch(() => {});
