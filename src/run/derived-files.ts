@@ -5,8 +5,10 @@
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, realClock } from "../base/clock.js";
+import { isSluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
 import type { Store } from "../store/store.js";
+import type { Commit } from "./commit.js";
 import {
   type CheckpointContext,
   checkpointName,
@@ -18,6 +20,7 @@ import {
 } from "./derived.js";
 import type { RunFile } from "./identity.js";
 import type { CommitLog } from "./log.js";
+import type { Summaries } from "./summaries.js";
 
 /** Whose files, and where. */
 export interface DerivedFilesOptions {
@@ -95,13 +98,27 @@ export class DerivedFiles {
     for (const stream of due) await this.#writeStream(stream, "complete", signal);
     if (!hasCommitted && (await store.head("index.json")) !== null) return;
     const summaries = await log.summarise(signal);
-    let tensors = {};
-    for (const { stream, unit, data } of summaries.all()) {
-      if (data === null) continue;
-      tensors = (await log.read(log.unitAt(stream, unit)))?.tensors ?? {};
-      break;
-    }
-    await writeIndex(store, run, summaries, tensors);
+    await writeIndex(store, run, summaries, summaries.tensors ?? (await this.#readTensors(summaries)));
+  }
+
+  /** Those of the first shard. */
+  async #readTensors(summaries: Summaries): Promise<Commit["tensors"]> {
+    const { log } = this.#o;
+    for (const { stream, unit, data } of summaries.all())
+      if (data !== null) return (await log.read(log.unitAt(stream, unit)))?.tensors ?? {};
+    return {};
+  }
+
+  /**
+   * The run is whole, and whoever completed it has written every stream's files. What is left to this worker: a checkpoint under its
+   * id where the run has no such stream, and the copy of its checkpoint.
+   */
+  async finishCheckpoint(signal?: AbortSignal): Promise<void> {
+    const { store, run, workerId, checkpointDir } = this.#o;
+    await this.#writing;
+    if (!run.identity.dataset.streams[workerId]) await this.#writeStream(workerId, "complete", signal);
+    if (checkpointDir !== undefined)
+      await writeCopy(checkpointDir, workerId, await store.read(checkpointName(workerId)));
   }
 
   /**
@@ -110,10 +127,15 @@ export class DerivedFiles {
    */
   async #isDescribed(stream: number): Promise<boolean> {
     const { store } = this.#o;
-    if ((await store.head(`tpu_${stream}/metadata.json`)) === null) return false;
-    const name = checkpointName(stream);
-    const bytes = (await store.head(name)) === null ? new Uint8Array() : await store.read(name);
-    return /"status": "complete"/.test(Buffer.from(bytes).toString());
+    const readCheckpoint = store.read(checkpointName(stream)).catch((error: unknown) => {
+      if (isSluiceError(error, "data")) return new Uint8Array(); // There is none.
+      throw error;
+    });
+    const [metadata, checkpoint] = await Promise.all([
+      store.head(`tpu_${stream}/metadata.json`),
+      readCheckpoint,
+    ]);
+    return metadata !== null && /"status": "complete"/.test(Buffer.from(checkpoint).toString());
   }
 
   async #writeDue(status: CheckpointContext["status"], isLast: boolean, signal?: AbortSignal): Promise<void> {
@@ -162,9 +184,12 @@ export class DerivedFiles {
     this.#isFinished = true;
     // Who made less than half of it leaves it to whom it is cheaper for.
     if (2 * log.countUnread(workerId) > (log.unitCounts[workerId] ?? 0)) return;
-    await writeDescribed(store, run, workerId, await log.describeCommits(workerId, signal));
-    await this.#writing;
-    if (!this.#shared.has(workerId)) await this.#writeStream(workerId, "complete", signal);
+    const commits = await log.describeCommits(workerId, signal);
+    const writeFiles = async () => {
+      await this.#writing;
+      if (!this.#shared.has(workerId)) await this.#writeStream(workerId, "complete", signal);
+    };
+    await Promise.all([writeDescribed(store, run, workerId, commits), writeFiles()]);
   }
 
   /** Takes over what others have written down so; the log has just been listed. */
@@ -198,9 +223,14 @@ export class DerivedFiles {
     const summaries = await log.summarise(signal, workerId);
     const context = { datasetPath, modelPath, status };
     const own = describeCheckpoint(run, workerId, summaries.of(workerId), context);
-    await mkdir(checkpointDir, { recursive: true });
-    const file = join(checkpointDir, `checkpoint_worker_${workerId}.json`);
-    await writeFile(`${file}.${process.pid}`, `${JSON.stringify(own, null, 1)}\n`);
-    await rename(`${file}.${process.pid}`, file);
+    await writeCopy(checkpointDir, workerId, `${JSON.stringify(own, null, 1)}\n`);
   }
+}
+
+/** Writes `checkpoint_worker_N.json` into a folder of the user's; a reader never sees half of it. */
+async function writeCopy(folder: string, workerId: number, content: Uint8Array | string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const file = join(folder, `checkpoint_worker_${workerId}.json`);
+  await writeFile(`${file}.${process.pid}`, content);
+  await rename(`${file}.${process.pid}`, file);
 }

@@ -97,7 +97,7 @@ class ReadAhead {
 }
 
 async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<ReadUnit | null> {
-  const { claims, progress, reader, clock = realClock } = parts;
+  const { claims, progress, reader } = parts;
   while (!signal.aborted) {
     const claim = await claims.next();
     if ("unit" in claim) {
@@ -115,7 +115,7 @@ async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<Re
     }
     if (claim.kind === "given-up") throw await describeGivenUp(parts, claim.units);
     progress.isWaiting = true;
-    await clock.sleep(Math.max(parts.pollMs, claims.pollMs), signal).catch(() => {});
+    await claims.wait(parts.pollMs, signal);
     progress.isWaiting = false;
   }
   return null;

@@ -15,9 +15,9 @@ import {
   loadAll,
   readFixture,
   relativeError,
-  rootMeanSquareError,
   runTaps,
 } from "../../src/engine/model-fixtures.suite.js";
+import { sizeOf } from "../../src/engine/pjrt/element-types.js";
 import { liveObjects } from "../../src/engine/pjrt/handle.js";
 import { openPlugin } from "../../src/engine/pjrt/plugin.js";
 import { xlaEngine } from "../../src/engine/xla.js";
@@ -52,11 +52,13 @@ describe.skipIf(plugin === "")("devices that share a model", () => {
   it.each(CHOSEN.map((name, i) => [name, i % 2 === 0 ? 2 : 4] as const))(
     "agree with PyTorch in every hook point: %s on groups of %d",
     async (name, devices) => {
-      const fixture = readFixture(name);
+      const whole = readFixture(name);
+      // Unequal lengths, and several blocks of attention: two programs to compile.
+      const fixture = { ...whole, cases: whole.cases.filter((one) => ["batch", "long"].includes(one.name)) };
       const model = await loadAll(engineOf(devices), await openModel(fixture.folder));
       const errors = await errorsOf(model, fixture);
       await model.close();
-      expect(errors.size).toBeGreaterThan(30);
+      expect(errors.size).toBeGreaterThan(20);
       expect([...errors].filter(([, error]) => !(error < 1e-4))).toEqual([]);
     },
   );
@@ -67,7 +69,7 @@ describe.skipIf(plugin === "")("devices that share a model", () => {
   ])("agree with PyTorch in bfloat16 (%s on groups of %d)", async (name, devices) => {
     const fixture = readFixture(name);
     const model = await loadAll(engineOf(devices, 4, "bfloat16"), await openModel(fixture.folder));
-    const errors = await errorsOf(model, fixture, rootMeanSquareError);
+    const errors = await errorsOf(model, fixture, fixture.expectedBfloat16);
     await model.close();
     expect([...errors].filter(([, error]) => !(error < 2e-2))).toEqual([]);
     expect(Math.max(...errors.values())).toBeGreaterThan(1e-3);
@@ -120,14 +122,11 @@ describe.skipIf(plugin === "")("devices that share a model", () => {
     const given = outputs.reduce((sum, { rows, width }) => sum + 4 * rows * width, 0);
     expect(memory.outputs / (given / devices)).toBeCloseTo(1, 1);
     // Its position embeddings and norms are on every device.
-    const positions = programs.parameters.find((p) => p.name === "wpe.weight")?.shape ?? [];
-    const whole = 4 * positions.reduce((product, n) => product * n, 1);
+    const whole = sizeOf(programs.parameters.find((p) => p.name === "wpe.weight") ?? expect.unreachable());
     const all = weightBytesOnDevice(programs.parameters, 1);
     expect((weights - whole) / (all - whole)).toBeLessThan(1.1 / devices);
     const lists = await uploadWeights(client, group, programs.parameters, source);
-    const sizes = lists.map((list) =>
-      list.reduce((sum, b) => sum + 4 * b.shape.reduce((product, n) => product * n, 1), 0),
-    );
+    const sizes = lists.map((list) => list.reduce((sum, buffer) => sum + sizeOf(buffer), 0));
     expect(sizes).toEqual(Array.from({ length: devices }, () => weights));
     for (const buffer of lists.flat()) buffer.release();
     await programs.release();

@@ -9,6 +9,7 @@ import { unitAt } from "../../src/plan/unit.js";
 import { commitName } from "../../src/run/log.js";
 import { isRemote, type Store } from "../../src/store/store.js";
 import { CountingStore } from "../fleet/counting-store.js";
+import { Mortal } from "../fleet/mortal.js";
 import { VirtualClock } from "../fleet/virtual-clock.js";
 import {
   commitOf,
@@ -170,25 +171,4 @@ function memory(): number {
   setFlagsFromString("--expose-gc");
   runInNewContext("gc")();
   return process.memoryUsage().heapUsed;
-}
-
-/** A process that can be killed: none of its calls ever returns after that. */
-class Mortal {
-  readonly store: Store;
-  #isDead = false;
-
-  constructor(store: Store) {
-    const never = new Promise<never>(() => {});
-    this.store = new Proxy(store, {
-      get: (target, key) => {
-        const value: unknown = Reflect.get(target, key, target);
-        if (typeof value !== "function") return value;
-        return (...args: unknown[]) => (this.#isDead ? never : Reflect.apply(value, target, args));
-      },
-    });
-  }
-
-  kill(): void {
-    this.#isDead = true;
-  }
 }
