@@ -3,7 +3,7 @@
 
 import type { GraphNode } from "./graph.js";
 import type { HloOptions } from "./stablehlo.js";
-import { type HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
+import type { HloFunction, HloValue } from "./stablehlo-text.js";
 
 /** Queries of a block: enough rows for a product to be fast, few enough that little is computed only to be masked. */
 const BLOCK = 256;
@@ -35,12 +35,12 @@ export function attend(
   const d = node.width / node.heads;
   const queries = f.transpose(f.reshape(q, [samples, length, kvHeads, group, d]), [0, 2, 3, 1, 4]);
   const byHead = (x: HloValue) => f.transpose(f.reshape(x, [samples, length, kvHeads, d]), [0, 2, 1, 3]);
-  const [keys, values] = [byHead(k), byHead(f.convert(v, typeOf(compute)))];
+  const [keys, values] = [byHead(k), byHead(v)];
   const blocks: HloValue[] = [];
   for (let from = 0; from < length; from += BLOCK) {
     const to = Math.min(from + BLOCK, length);
     const first = node.window === null ? 0 : Math.max(0, from - node.window + 1);
-    const block = { from, to, first };
+    const block = { from, to, first, precision: compute === "float32" ? "highest" : "high" } as const;
     const mixed = attendBlock(
       f,
       node,
@@ -55,6 +55,13 @@ export function attend(
   return f.reshape(f.transpose(joined, [0, 3, 1, 2, 4]), [samples * length, node.width]);
 }
 
+interface Block {
+  readonly from: number;
+  readonly to: number;
+  readonly first: number;
+  readonly precision: "highest" | "high";
+}
+
 /** Queries [samples, kvHeads, group, n, d] of the positions [from, to), keys and values of [first, to). */
 function attendBlock(
   f: HloFunction,
@@ -62,7 +69,7 @@ function attendBlock(
   queries: HloValue,
   keys: HloValue,
   values: HloValue,
-  { from, to, first }: { readonly from: number; readonly to: number; readonly first: number },
+  { from, to, first, precision }: Block,
 ): HloValue {
   const [samples = 0, kvHeads = 0, group = 0, n = 0, d = 0] = queries.shape;
   const seen = to - first;
@@ -71,7 +78,7 @@ function attendBlock(
     [0, 1],
     [0, 1],
   ] as const;
-  let scores = f.reshape(f.dot(rows, keys, { batching, contracting: [3, 3] }), [
+  let scores = f.reshape(f.dot(rows, keys, { batching, contracting: [3, 3], precision }), [
     samples,
     kvHeads,
     group,
@@ -89,8 +96,8 @@ function attendBlock(
   const top = f.broadcast(f.reduce("maximum", scores, 4), scores.shape, [0, 1, 2, 3]);
   const powers = f.unary("exponential", f.binary("subtract", scores, top));
   // The sum divides what comes out, which is smaller than the scores.
-  const flat = f.convert(f.reshape(powers, [samples, kvHeads, group * n, seen]), values.type);
-  const mixed = f.reshape(f.dot(flat, values, { batching, contracting: [3, 2] }), [
+  const flat = f.reshape(powers, [samples, kvHeads, group * n, seen]);
+  const mixed = f.reshape(f.dot(flat, values, { batching, contracting: [3, 2], precision }), [
     samples,
     kvHeads,
     group,

@@ -14,6 +14,8 @@ export interface Scope {
   tokens(): HloValue;
   /** The second argument of the module: the rows to give back, or the weights of what is reduced. */
   selector(): HloValue;
+  /** Whether a linear layer makes queries or keys (graph/score-projections.ts). */
+  makesScores(node: GraphNode): boolean;
   /** A value that many operations use and no layer changes: made once, in the module's main function. */
   shared(key: string, make: (main: HloFunction) => HloValue): HloValue;
 }
@@ -90,9 +92,18 @@ export class StableHloOps {
   #linear(node: GraphNode & { op: "linear" }, x: HloValue): HloValue {
     const f = this.#f;
     const weight = this.#scope.parameter(node.weight, "matrix");
-    const product = f.dot(f.convert(x, weight.type), weight, { contracting: [1, node.inputMajor ? 0 : 1] });
+    const times = (rows: HloValue) =>
+      f.dot(f.convert(rows, weight.type), weight, { contracting: [1, node.inputMajor ? 0 : 1] });
+    const product =
+      weight.type === "bf16" && this.#scope.makesScores(node) ? this.#inTwoTerms(x, times) : times(x);
     if (node.bias === null) return product;
     return f.binary("add", product, this.#along(this.#scope.parameter(node.bias, "vector"), product));
+  }
+
+  /** What is read as the sum of two bfloat16 numbers, 16 bits. */
+  #inTwoTerms(x: HloValue, times: (part: HloValue) => HloValue): HloValue {
+    const first = this.#f.roundToBfloat16(x);
+    return this.#f.binary("add", times(first), times(this.#f.binary("subtract", x, first)));
   }
 
   #rmsNorm(node: GraphNode & { op: "rmsNorm" }, x: HloValue): HloValue {

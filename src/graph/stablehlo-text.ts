@@ -24,6 +24,8 @@ export interface HloValue {
 export interface DotDimensions {
   readonly batching?: readonly [left: readonly number[], right: readonly number[]];
   readonly contracting: readonly [left: number, right: number];
+  /** Of float32 operands: `highest` multiplies all their bits, `high` about 16 at half the price or less (CPUs: all). */
+  readonly precision?: "highest" | "high";
 }
 
 type Unary = "convert" | "cosine" | "exponential" | "logistic" | "negate" | "rsqrt" | "sine" | "tanh";
@@ -121,6 +123,12 @@ export class HloFunction {
     return this.#push({ shape: x.shape, type }, (t) => `convert ${x.name} : (${tensorType(x)}) -> ${t}`);
   }
 
+  /** Float32 with the bits that bfloat16 has. Unlike two conversions, which a compiler may leave out. */
+  roundToBfloat16(x: HloValue): HloValue {
+    this.#require(x.type === "f32", `reduce_precision of ${tensorType(x)}`);
+    return this.#push(x, (t) => `reduce_precision ${x.name}, format = e8m7 : ${t}`);
+  }
+
   /** @param dimensions where each dimension of `x` is found in the new shape. */
   broadcast(x: HloValue, shape: readonly number[], dimensions: readonly number[]): HloValue {
     const fits = x.shape.every((n, i) => n === shape[dimensions[i] ?? -1]);
@@ -201,10 +209,14 @@ export class HloFunction {
   }
 
   /**
-   * A matrix product, accumulated in float32 and given as float32. Operands in float32 are multiplied as float32: accelerators
-   * would otherwise take fewer bits of them.
+   * A matrix product, accumulated in float32 and given as float32. Operands in float32 are multiplied as float32, unless told
+   * otherwise: accelerators would take eight bits of them.
    */
-  dot(a: HloValue, b: HloValue, { batching = [[], []], contracting }: DotDimensions): HloValue {
+  dot(
+    a: HloValue,
+    b: HloValue,
+    { batching = [[], []], contracting, precision = "highest" }: DotDimensions,
+  ): HloValue {
     const [batchA, batchB] = batching;
     const [inA, inB] = contracting;
     const alike = a.type === b.type && a.shape[inA] === b.shape[inB];
@@ -214,11 +226,11 @@ export class HloFunction {
       x.shape.filter((_, i) => !batch.includes(i) && i !== inner);
     const shape = [...batchA.map((d) => a.shape[d] ?? 0), ...free(a, batchA, inA), ...free(b, batchB, inB)];
     const over = batchA.length > 0 ? `batching_dims = [${batchA.join(", ")}] x [${batchB.join(", ")}], ` : "";
-    const precision = a.type === "f32" ? "HIGHEST" : "DEFAULT";
+    const bits = a.type === "f32" ? precision.toUpperCase() : "DEFAULT";
     return this.#push(
       { shape, type: "f32" },
       (t) =>
-        `dot_general ${a.name}, ${b.name}, ${over}contracting_dims = [${inA}] x [${inB}], precision = [${precision}, ${precision}] : (${tensorType(a)}, ${tensorType(b)}) -> ${t}`,
+        `dot_general ${a.name}, ${b.name}, ${over}contracting_dims = [${inA}] x [${inB}], precision = [${bits}, ${bits}] : (${tensorType(a)}, ${tensorType(b)}) -> ${t}`,
     );
   }
 

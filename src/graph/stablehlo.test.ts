@@ -109,7 +109,10 @@ describe("the lowering to StableHLO", () => {
     const narrow = lower(decoder(1, null), { compute: "bfloat16" }).text;
     const dots = narrow.split("\n").filter((line) => line.includes("dot_general"));
     expect(dots.every((line) => /-> tensor<[0-9x]+xf32>$/.test(line))).toBe(true);
-    expect(dots.filter((line) => line.includes("bf16>"))).toHaveLength(7); // All but the scores.
+    // Queries and keys in two terms, v, o, up and down in one; attention's two in 16 bits.
+    expect(dots.filter((line) => line.includes("bf16>"))).toHaveLength(2 * 2 + 4);
+    expect(dots.filter((line) => line.includes("[HIGH, HIGH]"))).toHaveLength(2);
+    expect(count(narrow, /reduce_precision .* format = e8m7/)).toBe(2);
     expect(narrow.split("\n").filter((l) => /(add|exponential|divide|rsqrt|reduce)\b.*bf16/.test(l))).toEqual(
       [],
     );

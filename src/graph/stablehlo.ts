@@ -1,10 +1,12 @@
 // The lowering to StableHLO: one module for one shape of batch. Parameters are arguments, so that they stay on the device from
-// batch to batch. Equal layers are one function called many times. In bfloat16, what matrix products read is bfloat16, but for
-// attention scores (large ones would lose whole units); all else is float32: what products give, softmax, norms, the residual stream.
+// batch to batch. Equal layers are one function called many times. In bfloat16, linear layers have weights in bfloat16 and read
+// bfloat16; those that make queries and keys read two terms of it, since scores are exponentiated. All else is float32: what
+// products give, attention, norms, the residual stream.
 
 import type { FloatDType } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import type { Graph, GraphNode, ValueId } from "./graph.js";
+import { scoreProjections } from "./score-projections.js";
 import { type Segment, segmentsOf } from "./segments.js";
 import { type Scope, StableHloOps } from "./stablehlo-ops.js";
 import { HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
@@ -113,11 +115,13 @@ class Lowering {
   readonly #functions = new Map<string, string>();
   readonly #values = new Map<ValueId, HloValue>();
   readonly #shared = new Map<string, HloValue>();
+  readonly #scoreProjections: ReadonlySet<GraphNode>;
 
   constructor(graph: Graph, weights: Weights, options: HloOptions) {
     this.#graph = graph;
     this.#weights = weights;
     this.#options = options;
+    this.#scoreProjections = scoreProjections(graph);
     const { samples, length, rows } = options.shape;
     const reduces = graph.nodes.some((node) => node.op === "reduceRows");
     const batch = [samples, length];
@@ -172,6 +176,7 @@ class Lowering {
       parameter: (name, role) => take(outer.parameter(name, role)),
       tokens: () => take(outer.tokens()),
       selector: () => take(outer.selector()),
+      makesScores: (node) => outer.makesScores(node),
       shared: (key, make) => take(outer.shared(key, make)),
     });
     for (const id of nodes) inner.set(id, ops.emit(this.#node(id)));
@@ -197,6 +202,7 @@ class Lowering {
       },
       tokens: () => this.#tokens,
       selector: () => this.#selector,
+      makesScores: (node) => this.#scoreProjections.has(node),
       shared: (key, make) => {
         const known = this.#shared.get(key) ?? make(this.#main);
         this.#shared.set(key, known);

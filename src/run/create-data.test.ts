@@ -93,6 +93,22 @@ it("data that is made again takes the place of what was committed, and of nothin
   await expect(createData(store, UNIT, data, others)).rejects.toThrow("this machine makes other bytes");
 });
 
+it("a name that was taken and is free when it is looked at (a gc, while this worker slept) is tried again", async () => {
+  class Swept extends MemoryStore {
+    left = 0;
+    override async create(...args: Parameters<MemoryStore["create"]>) {
+      return this.left-- > 0 ? "exists" : super.create(...args);
+    }
+  }
+  const store = new Swept();
+  store.left = 2;
+  expect(await createData(store, UNIT, data, null)).toMatchObject({ name: "shard_0001.pkl.gz" });
+  expect((await store.head(USUAL))?.size).toBe(data.hash.size);
+  store.left = Number.POSITIVE_INFINITY;
+  const other = { ...UNIT, index: 1 };
+  await expect(createData(store, other, data, null)).rejects.toThrow("removed as often as it is there");
+});
+
 it("ends the upload when it is told to, and looking at what is there too", async () => {
   const stop = new AbortController();
   const uploading = new StallingStore();

@@ -10,10 +10,12 @@ import { type Unit, unitName } from "../plan/unit.js";
 import type { Compression } from "../shard/format.js";
 import type { FileHash } from "../shard/hash.js";
 import { PieceBudget, readPieces } from "../store/read-pieces.js";
-import type { Store } from "../store/store.js";
+import type { Store, Stored } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import { dataName } from "./log.js";
 
+/** How often a name is tried that is taken, and free when one looks. */
+const CREATE_ATTEMPTS = 5;
 /** Pieces of 4 MiB that are read ahead of the hash, where what is there is looked at. */
 const PIECES_AHEAD = 4;
 /** Bytes of a compressed object that hold its comment. */
@@ -91,20 +93,37 @@ export async function createData(
   });
 }
 
-/** Creates the object. @returns the hash of what it holds now, where that is the file's data, whoever put it there. */
+/**
+ * Creates the object. @returns the hash of what it holds now, where that is the file's data, whoever put it there.
+ * @throws SluiceError `store` where what has the name is removed each time before it can be read.
+ */
 async function createSame(
   store: Store,
   name: string,
   data: FinishedData,
   signal?: AbortSignal,
 ): Promise<FileHash | undefined> {
-  const { file, hash } = data;
-  const body = { file, size: hash.size, crc32c: hash.crc32c };
-  const stored = await store.create(name, body, signal ? { signal } : {});
-  if (stored === "exists") {
-    if ((await hashStored(store, name, hash.size, signal)) === hash.sha256) return hash;
-    return hashEquivalent(store, name, data, signal);
+  for (let attempt = 1; attempt <= CREATE_ATTEMPTS; attempt++) {
+    const { file, hash } = data;
+    const body = { file, size: hash.size, crc32c: hash.crc32c };
+    const stored = await store.create(name, body, signal ? { signal } : {});
+    if (stored !== "exists") return checkCreated(store, name, stored, hash);
+    try {
+      const there = await compareStored(store, name, data, signal);
+      if (there !== undefined) return there;
+    } catch (error) {
+      if ((await store.head(name)) !== null) throw error;
+    }
+    // Gone since, as when gc takes an orphan away while this worker sleeps: the name is free again.
+    if ((await store.head(name)) !== null) return undefined;
   }
+  throw new SluiceError("store", `${store.uri}/${name} is removed as often as it is there`, {
+    found: `${CREATE_ATTEMPTS} times`,
+    fix: "Something removes objects from the store (a lifecycle rule, a gc in a loop): stop it, and start again.",
+  });
+}
+
+function checkCreated(store: Store, name: string, stored: Stored, hash: FileHash): FileHash {
   const sameSum = stored.crc32c === undefined || stored.crc32c === hash.crc32c;
   if (stored.size === hash.size && sameSum) return hash;
   throw new SluiceError("store", `${store.uri}/${name} is not what was sent`, {
@@ -112,6 +131,17 @@ async function createSame(
     expected: `${hash.size} bytes, CRC32C ${hash.crc32c}`,
     fix: "The store or the way to it corrupts data: start again, and run with another store if it happens again.",
   });
+}
+
+/** The hash of what the object holds, where that is the file's data. */
+async function compareStored(
+  store: Store,
+  name: string,
+  data: FinishedData,
+  signal: AbortSignal | undefined,
+): Promise<FileHash | undefined> {
+  if ((await hashStored(store, name, data.hash.size, signal)) === data.hash.sha256) return data.hash;
+  return hashEquivalent(store, name, data, signal);
 }
 
 /** The SHA-256 of an object, read in pieces; undefined where its size already tells it apart, or it has vanished. */

@@ -53,8 +53,9 @@ export class CommitLog {
   readonly #summaries: Summaries;
   #committed = 0;
   #made = 0;
-  /** Sizes of the data objects below `tpu_*`, as last listed. */
+  /** Sizes of the data objects below `tpu_*`, as last listed; and what the listing says of their checksums, where that is wanted. */
   #sizes = new Map<string, number>();
+  #sums = new Map<string, string>();
   #reading: Promise<unknown> = Promise.resolve();
 
   /** @param runFile the bytes of `run.json`, as read when the worker started. */
@@ -114,18 +115,20 @@ export class CommitLog {
     return unitAt(stream, index, dataset.streams[stream]?.records ?? 0, perShard);
   }
 
-  /** Lists the run's folders: all that is there. */
-  async refresh(): Promise<void> {
+  /** Lists the run's folders: all that is there. @param keepSums of the data too, which a worker has no use for. */
+  async refresh(keepSums = false): Promise<void> {
     const sizes = new Map<string, number>();
+    const sums = new Map<string, string>();
     const listed = this.#seen.map((units) => new Uint8Array(units.length));
     const versions: (string | undefined)[][] = this.#seen.map(() => []);
     await listInParallel(
       this.#store,
       "tpu_",
       () => this.#boundaries(),
-      ({ name, size, version }) => {
+      ({ name, size, version, crc32c: sum }) => {
         const match = COMMIT_NAME.exec(name);
         const [stream, index] = [Number(match?.[1]), Number(match?.[2]) - 1];
+        if (!match && keepSums && sum !== undefined) sums.set(name, sum);
         if (!match) sizes.set(name, size);
         else if (size > MAX_COMMIT_BYTES) throw tooLarge(`${this.#store.uri}/${name}`, size);
         else if (!this.#note(stream, index, name)) this.#foreign.add(name);
@@ -136,6 +139,7 @@ export class CommitLog {
       },
     );
     this.#sizes = sizes;
+    this.#sums = sums;
     this.#listed = listed;
     this.#versions = versions;
   }
@@ -375,6 +379,11 @@ export class CommitLog {
   /** Bytes of a data object by the last listing. */
   listedSize(name: string): number | undefined {
     return this.#sizes.get(name);
+  }
+
+  /** CRC32C of a data object by the last listing that kept checksums, where the store's listings say them (Google's do, S3's do not). */
+  listedCrc(name: string): string | undefined {
+    return this.#sums.get(name);
   }
 
   /**
