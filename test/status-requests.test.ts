@@ -7,7 +7,7 @@ import { readStatus } from "../src/read/status.js";
 import { describeStream, writeDescribed, writeIndex } from "../src/run/derived.js";
 import { CommitLog, commitName } from "../src/run/log.js";
 import { CountingStore } from "./fleet/counting-store.js";
-import { commitOf, dataOf, makeRun, RECORDS_A_SHARD } from "./fleet/workers.js";
+import { commitOf, dataOf, makeRun, RECORDS_A_SHARD } from "./fleet/made-run.js";
 
 const STREAMS = 4;
 const UNITS = 200;

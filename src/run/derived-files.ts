@@ -108,6 +108,18 @@ export class DerivedFiles {
   }
 
   /**
+   * The run is whole, and whoever completed it has written every stream's files. What is left to this worker: a checkpoint under its
+   * id where the run has no such stream, and the copy of its checkpoint.
+   */
+  async finishCheckpoint(signal?: AbortSignal): Promise<void> {
+    const { store, run, workerId, checkpointDir } = this.#o;
+    await this.#writing;
+    if (!run.identity.dataset.streams[workerId]) await this.#writeStream(workerId, "complete", signal);
+    if (checkpointDir !== undefined)
+      await writeCopy(checkpointDir, workerId, await store.read(checkpointName(workerId)));
+  }
+
+  /**
    * Whether a stream's files are there, and say that it is complete: a worker that was killed, or woke up late, may have left
    * those of an earlier moment. The checkpoint is written last.
    */
@@ -203,9 +215,14 @@ export class DerivedFiles {
     const summaries = await log.summarise(signal, workerId);
     const context = { datasetPath, modelPath, status };
     const own = describeCheckpoint(run, workerId, summaries.of(workerId), context);
-    await mkdir(checkpointDir, { recursive: true });
-    const file = join(checkpointDir, `checkpoint_worker_${workerId}.json`);
-    await writeFile(`${file}.${process.pid}`, `${JSON.stringify(own, null, 1)}\n`);
-    await rename(`${file}.${process.pid}`, file);
+    await writeCopy(checkpointDir, workerId, `${JSON.stringify(own, null, 1)}\n`);
   }
+}
+
+/** Writes `checkpoint_worker_N.json` into a folder of the user's; a reader never sees half of it. */
+async function writeCopy(folder: string, workerId: number, content: Uint8Array | string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const file = join(folder, `checkpoint_worker_${workerId}.json`);
+  await writeFile(`${file}.${process.pid}`, content);
+  await rename(`${file}.${process.pid}`, file);
 }

@@ -325,7 +325,8 @@ class Extraction {
         outcome = await work();
       }
       endWriting();
-      if (!isWhole) {
+      if (isWhole) await derived.finishCheckpoint(stopping);
+      else {
         if (!log.isRemote) await log.refresh(); // What others did meanwhile must not be missing from the last files that this worker writes.
         await derived.write(outcome, progress.takeStreams(), this.#preemption.now, true);
       }
