@@ -86,20 +86,21 @@ export class Claims {
 
   /**
    * After a 'wait': until another answer is worth asking for. Where this worker holds all that is left itself, that is when it has stored
-   * or dropped a unit, and nobody needs to be looked at; else after the time given, or as soon as nothing is left.
+   * all of it or dropped a unit, and nobody needs to be looked at; else after the time given, or as soon as nothing is left.
    * @param pollMs milliseconds between looks at what others do; longer where a look takes long.
    */
   async wait(pollMs: number, signal: AbortSignal): Promise<void> {
     const open = this.#listOpen();
     if (open.length === 0 || signal.aborted) return;
-    const isAllMine = open.every((unit) => this.#mine.has(unitName(unit)));
+    const isMine = (unit: Unit) => this.#mine.has(unitName(unit));
+    const isAlone = open.every(isMine);
     const ended = anyOf([signal]);
     const end = new Promise((resolve) => ended.signal.addEventListener("abort", resolve, { once: true }));
     this.#onForgotten = () => {
-      if (isAllMine || this.#isNothingLeft()) ended.abort(undefined);
+      if (this.#isNothingLeft() || (isAlone && !this.#listOpen().every(isMine))) ended.abort(undefined);
     };
     try {
-      if (isAllMine) await end;
+      if (isAlone) await end;
       else await this.#clock.sleep(Math.max(pollMs, 4 * this.#lookTook), ended.signal).catch(() => {});
     } finally {
       this.#onForgotten = () => {};
