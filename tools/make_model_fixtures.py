@@ -5,7 +5,9 @@
     python tools/make_model_fixtures.py [NAME ...]
 
 Every hook point is what a module of transformers read or gave (scripts/hf_hook_points.py). Norm weights and biases are perturbed and weights are large, so that a wrong
-epsilon, base, bias or mask shows. The case `one` has all hook points, the others fewer, so that the files stay small.
+epsilon, base, bias or mask shows. The case `one` has all hook points, the others fewer, so that the files stay small. Where bfloat16 does not hold
+the weights of the linear layers, expected-bfloat16.safetensors has the case `one` of the model with these weights rounded: what is left of the difference is an
+engine's arithmetic in bfloat16.
 """
 import json
 import pathlib
@@ -52,6 +54,17 @@ def activations(model, ids):
     return {name: value().clone() for name, value in hook_points(model, ids).items()}
 
 
+def round_linear_layers(model):
+    """Rounds the weights of all linear layers to bfloat16, in place. Says whether any changed."""
+    changed = False
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Linear, transformers.pytorch_utils.Conv1D)):
+            rounded = module.weight.data.bfloat16().float()
+            changed |= not torch.equal(rounded, module.weight.data)
+            module.weight.data = rounded
+    return changed
+
+
 def is_stored(case, hook, layers):
     """All of `one` and `token`; of a batch what blocks give; of the long case the last block's output."""
     if hook.endswith("hook_resid_pre") and hook != "blocks.0.hook_resid_pre":
@@ -61,6 +74,19 @@ def is_stored(case, hook, layers):
     if case == "long":
         return hook == f"blocks.{layers - 1}.hook_resid_post"
     return True
+
+
+def expected_of(model, cases):
+    """{"<case>/<sample>/<hook>": float32 [tokens, width]} of what is stored."""
+    layers = model.config.get_text_config().num_hidden_layers
+    expected = {}
+    for case in cases:
+        for s, ids in enumerate(case["samples"]):
+            for hook, value in activations(model, ids).items():
+                if is_stored(case["name"], hook, layers):
+                    rows = value[-LONG_ROWS:] if case["name"] == "long" else value
+                    expected[f"{case['name']}/{s}/{hook}"] = rows.contiguous()
+    return expected
 
 
 def write(name, model, seed, dtype=torch.float32, long=False, parts=False, edit=None):
@@ -88,14 +114,9 @@ def write(name, model, seed, dtype=torch.float32, long=False, parts=False, edit=
     cases = [{"name": "one", "samples": [draw(7)]}, {"name": "batch", "samples": [draw(n) for n in LENGTHS]}, {"name": "token", "samples": [draw(1)]}]
     if long:
         cases.append({"name": "long", "samples": [draw(300)]})
-    expected = {}
-    for case in cases:
-        for s, ids in enumerate(case["samples"]):
-            for hook, value in activations(model, ids).items():
-                if is_stored(case["name"], hook, model.config.get_text_config().num_hidden_layers):
-                    rows = value[-LONG_ROWS:] if case["name"] == "long" else value
-                    expected[f"{case['name']}/{s}/{hook}"] = rows.contiguous()
-    safetensors.torch.save_file(expected, folder / "expected.safetensors")
+    safetensors.torch.save_file(expected_of(model, cases), folder / "expected.safetensors")
+    if round_linear_layers(model):
+        safetensors.torch.save_file(expected_of(model, cases[:1]), folder / "expected-bfloat16.safetensors")
     made = {"made_by": "tools/make_model_fixtures.py", "seed": seed, "versions": {"torch": torch.__version__, "transformers": transformers.__version__}}
     (folder / "cases.json").write_text(json.dumps({**made, "cases": cases}) + "\n")
     print(name, sum(f.stat().st_size for f in folder.iterdir()))

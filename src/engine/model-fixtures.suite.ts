@@ -1,7 +1,7 @@
 // Fixtures of the engine suite: tiny checkpoints and PyTorch's tensors for them (tools/make_model_fixtures.py), and the
 // comparison of an engine with them. Free of the test runner, so that bench/model-errors.mjs uses it too.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -24,21 +24,27 @@ export interface Fixture {
   readonly folder: string;
   readonly cases: z.infer<typeof casesSchema>["cases"];
   readonly expected: ReadonlyMap<string, Float32Array>;
+  /** PyTorch's float32 of the model whose linear layers have weights in bfloat16: those of `expected` where they have. */
+  readonly expectedBfloat16: ReadonlyMap<string, Float32Array>;
 }
 
 export function readFixture(name: string): Fixture {
   const folder = join(ROOT, name);
-  const bytes = new Uint8Array(readFileSync(join(folder, "expected.safetensors")));
-  const length = headerLength(bytes, bytes.length, name);
-  const { tensors } = parseSafetensorsHeader(bytes.subarray(8, 8 + length), bytes.length, name);
-  const expected = new Map(
-    tensors.map((t) => [t.name, new Float32Array(bytes.slice(t.start, t.end).buffer)]),
-  );
+  const expected = readTensors(join(folder, "expected.safetensors"));
+  const rounded = join(folder, "expected-bfloat16.safetensors");
   return {
     folder,
     expected,
+    expectedBfloat16: existsSync(rounded) ? readTensors(rounded) : expected,
     cases: casesSchema.parse(JSON.parse(readFileSync(join(folder, "cases.json"), "utf8"))).cases,
   };
+}
+
+function readTensors(file: string): Map<string, Float32Array> {
+  const bytes = new Uint8Array(readFileSync(file));
+  const length = headerLength(bytes, bytes.length, file);
+  const { tensors } = parseSafetensorsHeader(bytes.subarray(8, 8 + length), bytes.length, file);
+  return new Map(tensors.map((t) => [t.name, new Float32Array(bytes.slice(t.start, t.end).buffer)]));
 }
 
 /** Samples padded on the right to the longest, or to more; every row selected. */
@@ -103,7 +109,7 @@ export async function loadAll(engine: Engine, checkpoint: Checkpoint): Promise<L
 export async function errorsOf(
   model: LoadedModel,
   fixture: Fixture,
-  measure = relativeError,
+  expectations = fixture.expected,
 ): Promise<Map<string, number>> {
   const errors = new Map<string, number>();
   for (const { name, samples } of fixture.cases) {
@@ -113,12 +119,12 @@ export async function errorsOf(
     for (const [s, ids] of samples.entries()) {
       end += ids.length;
       const prefix = `${name}/${s}/`;
-      for (const [key, expected] of fixture.expected) {
+      for (const [key, expected] of expectations) {
         if (!key.startsWith(prefix)) continue;
         const hook = key.slice(prefix.length);
         const all = found.get(hook) ?? new Float32Array();
         const last = (end * all.length) / rows;
-        const error = measure(all.subarray(Math.max(0, last - expected.length), last), expected);
+        const error = relativeError(all.subarray(Math.max(0, last - expected.length), last), expected);
         errors.set(`${name} ${hook}`, Math.max(errors.get(`${name} ${hook}`) ?? 0, error));
       }
     }

@@ -3,7 +3,7 @@
 
 import type { GraphNode } from "./graph.js";
 import type { HloOptions } from "./stablehlo.js";
-import { type HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
+import type { HloFunction, HloValue } from "./stablehlo-text.js";
 
 /** Queries of a block: enough rows for a product to be fast, few enough that little is computed only to be masked. */
 const BLOCK = 256;
@@ -28,19 +28,27 @@ export function attend(
   q: HloValue,
   k: HloValue,
   v: HloValue,
-  { shape: { samples, length }, compute }: HloOptions,
+  { shape: { samples, length }, compute, plan }: HloOptions,
 ): HloValue {
-  const { kvHeads } = node;
+  // Where there are fewer key-value heads than parts of the heads, the parts that share one have it each.
+  const kvHeads = leastCommonMultiple(node.kvHeads, plan?.headParts ?? 1);
   const group = node.heads / kvHeads;
   const d = node.width / node.heads;
   const queries = f.transpose(f.reshape(q, [samples, length, kvHeads, group, d]), [0, 2, 3, 1, 4]);
-  const byHead = (x: HloValue) => f.transpose(f.reshape(x, [samples, length, kvHeads, d]), [0, 2, 1, 3]);
-  const [keys, values] = [byHead(k), byHead(f.convert(v, typeOf(compute)))];
+  const repeat = (x: HloValue) => {
+    const each = kvHeads / node.kvHeads;
+    if (each === 1) return x;
+    const heads = f.reshape(x, [samples, length, node.kvHeads, d]);
+    return f.broadcast(heads, [samples, length, node.kvHeads, each, d], [0, 1, 2, 4]);
+  };
+  const byHead = (x: HloValue) =>
+    f.transpose(f.reshape(repeat(x), [samples, length, kvHeads, d]), [0, 2, 1, 3]);
+  const [keys, values] = [byHead(k), byHead(v)];
   const blocks: HloValue[] = [];
   for (let from = 0; from < length; from += BLOCK) {
     const to = Math.min(from + BLOCK, length);
     const first = node.window === null ? 0 : Math.max(0, from - node.window + 1);
-    const block = { from, to, first };
+    const block = { from, to, first, precision: compute === "float32" ? "highest" : "high" } as const;
     const mixed = attendBlock(
       f,
       node,
@@ -55,6 +63,13 @@ export function attend(
   return f.reshape(f.transpose(joined, [0, 3, 1, 2, 4]), [samples * length, node.width]);
 }
 
+interface Block {
+  readonly from: number;
+  readonly to: number;
+  readonly first: number;
+  readonly precision: "highest" | "high";
+}
+
 /** Queries [samples, kvHeads, group, n, d] of the positions [from, to), keys and values of [first, to). */
 function attendBlock(
   f: HloFunction,
@@ -62,7 +77,7 @@ function attendBlock(
   queries: HloValue,
   keys: HloValue,
   values: HloValue,
-  { from, to, first }: { readonly from: number; readonly to: number; readonly first: number },
+  { from, to, first, precision }: Block,
 ): HloValue {
   const [samples = 0, kvHeads = 0, group = 0, n = 0, d = 0] = queries.shape;
   const seen = to - first;
@@ -71,7 +86,7 @@ function attendBlock(
     [0, 1],
     [0, 1],
   ] as const;
-  let scores = f.reshape(f.dot(rows, keys, { batching, contracting: [3, 3] }), [
+  let scores = f.reshape(f.dot(rows, keys, { batching, contracting: [3, 3], precision }), [
     samples,
     kvHeads,
     group,
@@ -89,8 +104,8 @@ function attendBlock(
   const top = f.broadcast(f.reduce("maximum", scores, 4), scores.shape, [0, 1, 2, 3]);
   const powers = f.unary("exponential", f.binary("subtract", scores, top));
   // The sum divides what comes out, which is smaller than the scores.
-  const flat = f.convert(f.reshape(powers, [samples, kvHeads, group * n, seen]), values.type);
-  const mixed = f.reshape(f.dot(flat, values, { batching, contracting: [3, 2] }), [
+  const flat = f.reshape(powers, [samples, kvHeads, group * n, seen]);
+  const mixed = f.reshape(f.dot(flat, values, { batching, contracting: [3, 2], precision }), [
     samples,
     kvHeads,
     group,
@@ -99,6 +114,12 @@ function attendBlock(
   ]);
   const total = f.broadcast(f.reduce("add", powers, 4), mixed.shape, [0, 1, 2, 3]);
   return f.binary("divide", mixed, total);
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let multiple = a;
+  while (multiple % b !== 0) multiple += a;
+  return multiple;
 }
 
 /** i1 [n, seen]: whether the query at `from` + row sees the key at `first` + column. */

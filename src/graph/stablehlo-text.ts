@@ -24,6 +24,8 @@ export interface HloValue {
 export interface DotDimensions {
   readonly batching?: readonly [left: readonly number[], right: readonly number[]];
   readonly contracting: readonly [left: number, right: number];
+  /** Of float32 operands: `highest` multiplies all their bits, `high` about 16 at half the price or less (CPUs: all). */
+  readonly precision?: "highest" | "high";
 }
 
 type Unary = "convert" | "cosine" | "exponential" | "logistic" | "negate" | "rsqrt" | "sine" | "tanh";
@@ -38,26 +40,39 @@ export function tensorType({ shape, type }: Omit<HloValue, "name">): string {
 export class HloFunction {
   readonly #lines: string[] = [];
   readonly #arguments: HloValue[] = [];
+  /** Of arguments, by their names. */
+  readonly #shardings = new Map<string, string>();
   #count = 0;
 
-  /** Adds an argument. */
-  argument(shape: readonly number[], type: HloType): HloValue {
+  /** Adds an argument. @param sharding where it lies (stablehlo-sharding.ts); for the module's main function. */
+  argument(shape: readonly number[], type: HloType, sharding?: string): HloValue {
     const value = { name: `%a${this.#arguments.length}`, shape, type };
     this.#arguments.push(value);
+    if (sharding !== undefined) this.#shardings.set(value.name, sharding);
     return value;
   }
 
-  /** The function's text. @param head such as `func.func private @name`. */
-  text(head: string, results: readonly HloValue[]): string {
-    const parameters = this.#arguments.map((a) => `${a.name}: ${tensorType(a)}`).join(", ");
+  /** The function's text. @param head such as `func.func private @name`. @param shardings of the results, as of arguments. */
+  text(head: string, results: readonly HloValue[], shardings: readonly (string | undefined)[] = []): string {
+    const parameters = this.#arguments.map(
+      (a) => `${a.name}: ${tensorType(a)}${attribute(this.#shardings.get(a.name))}`,
+    );
+    const given = results.map((r, i) => `${tensorType(r)}${attribute(shardings[i])}`);
     const types = results.map(tensorType).join(", ");
     const names = results.map((r) => r.name).join(", ");
     return [
-      `  ${head}(${parameters}) -> (${types}) {`,
+      `  ${head}(${parameters.join(", ")}) -> (${given.join(", ")}) {`,
       ...this.#lines,
       `    return ${names} : ${types}`,
       "  }",
     ].join("\n");
+  }
+
+  /** The value, and where it is to lie from here on. @param sharding as {@link argument} takes it. */
+  constrain(x: HloValue, sharding: string): HloValue {
+    const name = `%v${this.#count++}`;
+    this.#lines.push(`    ${name} = sdy.sharding_constraint ${x.name} ${sharding} : ${tensorType(x)}`);
+    return { ...x, name };
   }
 
   /** Calls another function of the module. */
@@ -119,6 +134,12 @@ export class HloFunction {
   convert(x: HloValue, type: HloType): HloValue {
     if (x.type === type) return x;
     return this.#push({ shape: x.shape, type }, (t) => `convert ${x.name} : (${tensorType(x)}) -> ${t}`);
+  }
+
+  /** Float32 with the bits that bfloat16 has. Unlike two conversions, which a compiler may leave out. */
+  roundToBfloat16(x: HloValue): HloValue {
+    this.#require(x.type === "f32", `reduce_precision of ${tensorType(x)}`);
+    return this.#push(x, (t) => `reduce_precision ${x.name}, format = e8m7 : ${t}`);
   }
 
   /** @param dimensions where each dimension of `x` is found in the new shape. */
@@ -201,10 +222,14 @@ export class HloFunction {
   }
 
   /**
-   * A matrix product, accumulated in float32 and given as float32. Operands in float32 are multiplied as float32: accelerators
-   * would otherwise take fewer bits of them.
+   * A matrix product, accumulated in float32 and given as float32. Operands in float32 are multiplied as float32, unless told
+   * otherwise: accelerators would take eight bits of them.
    */
-  dot(a: HloValue, b: HloValue, { batching = [[], []], contracting }: DotDimensions): HloValue {
+  dot(
+    a: HloValue,
+    b: HloValue,
+    { batching = [[], []], contracting, precision = "highest" }: DotDimensions,
+  ): HloValue {
     const [batchA, batchB] = batching;
     const [inA, inB] = contracting;
     const alike = a.type === b.type && a.shape[inA] === b.shape[inB];
@@ -214,11 +239,11 @@ export class HloFunction {
       x.shape.filter((_, i) => !batch.includes(i) && i !== inner);
     const shape = [...batchA.map((d) => a.shape[d] ?? 0), ...free(a, batchA, inA), ...free(b, batchB, inB)];
     const over = batchA.length > 0 ? `batching_dims = [${batchA.join(", ")}] x [${batchB.join(", ")}], ` : "";
-    const precision = a.type === "f32" ? "HIGHEST" : "DEFAULT";
+    const bits = a.type === "f32" ? precision.toUpperCase() : "DEFAULT";
     return this.#push(
       { shape, type: "f32" },
       (t) =>
-        `dot_general ${a.name}, ${b.name}, ${over}contracting_dims = [${inA}] x [${inB}], precision = [${precision}, ${precision}] : (${tensorType(a)}, ${tensorType(b)}) -> ${t}`,
+        `dot_general ${a.name}, ${b.name}, ${over}contracting_dims = [${inA}] x [${inB}], precision = [${bits}, ${bits}] : (${tensorType(a)}, ${tensorType(b)}) -> ${t}`,
     );
   }
 
@@ -254,6 +279,10 @@ export class HloFunction {
   #require(condition: boolean, what: string): void {
     if (!condition) throw new SluiceError("bug", `StableHLO: ${what} do not fit`);
   }
+}
+
+function attribute(sharding: string | undefined): string {
+  return sharding === undefined ? "" : ` {sdy.sharding = #sdy.sharding${sharding}}`;
 }
 
 function elements(shape: readonly number[]): number {
