@@ -13,7 +13,7 @@ import {
   type CheckpointContext,
   checkpointName,
   describeCheckpoint,
-  readDescribed,
+  trustDescribed,
   writeDescribed,
   writeIndex,
   writeStream,
@@ -39,8 +39,6 @@ export interface DerivedFilesOptions {
 /** Commits that the last write of a worker may still read on an object store: it has been told to stop. */
 const LAST_READS = 500;
 const LOOKS_AT_ONCE = 32;
-/** A commit in short takes about 400 bytes. */
-const MOST_SUMMARY_BYTES = 4096;
 /** No file is written more often. */
 const WRITE_EVERY_MS = 5_000;
 
@@ -195,13 +193,7 @@ export class DerivedFiles {
   /** Takes over what others have written down so; the log has just been listed. */
   async readDescribed(signal?: AbortSignal): Promise<void> {
     const { store, run, log } = this.#o;
-    const streams = [...log.unitCounts.keys()].filter((stream) => {
-      const size = log.listedSize(`tpu_${stream}/commits.json`) ?? Number.POSITIVE_INFINITY;
-      // What is larger than summaries can be is not read.
-      return size <= MOST_SUMMARY_BYTES * ((log.unitCounts[stream] ?? 0) + 1) && log.countUnread(stream) > 1;
-    });
-    const read = (stream: number) => readDescribed(store, run, stream);
-    for await (const described of mapAhead(streams, LOOKS_AT_ONCE, read, signal)) log.trust(described);
+    await trustDescribed(store, run, log, signal);
   }
 
   async #writeStream(

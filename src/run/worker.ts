@@ -165,11 +165,11 @@ async function computeUnit(
 
 /** Data first, verified; then the commit, create-only; then the lease may go. */
 async function storeUnit(parts: WorkerParts, read: ReadUnit, spooled: SpooledUnit): Promise<void> {
-  const { claims, progress, shards, clock = realClock } = parts;
+  const { claims, preemption, progress, shards, clock = realClock } = parts;
   const { unit } = read.claim;
-  const repair = claims.isRepair(unit);
+  const how = { attempt: clock.uuid(), repair: claims.isRepair(unit), signal: preemption.now };
   try {
-    const stored = await shards.store(unit, read.samples, spooled, { attempt: clock.uuid(), repair });
+    const stored = await shards.store(unit, read.samples, spooled, how);
     progress.countUnit(read.samples, stored);
     claims.forget(unit, true);
   } finally {
