@@ -13,6 +13,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import "../dist/engine/no-telemetry.js";
 import * as ort from "onnxruntime-node";
 import { createEngine } from "../dist/engine/engines.js";
 import { openPlugin } from "../dist/engine/pjrt/plugin.js";

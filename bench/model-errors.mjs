@@ -1,9 +1,16 @@
 // Prints how far each engine is from PyTorch on the fixtures of every family: the largest difference over the tensor's largest
 // value, and the same for each hook point.
 //
-//   node bench/model-errors.mjs [--json]
+//   node bench/model-errors.mjs [--plugin FILE] [--json]
+//
+// With --plugin, the library of a PJRT plug-in: XLA too, in float32.
 
+import { parseArgs } from "node:util";
 import { createServer } from "vite"; // Comes with vitest; runs the TypeScript of the engine suite's fixtures.
+
+const { values } = parseArgs({
+  options: { plugin: { type: "string" }, json: { type: "boolean", default: false } },
+});
 
 const server = await createServer({
   server: { middlewareMode: true, watch: null },
@@ -14,10 +21,13 @@ const load = (file) => server.ssrLoadModule(`/src/${file}`);
 const { FIXTURES, errorsOf, loadAll, readFixture } = await load("engine/model-fixtures.suite.ts");
 const { onnxEngine } = await load("engine/onnx.ts");
 const { referenceEngine } = await load("engine/reference.ts");
+const { xlaEngine } = await load("engine/xla.ts");
 const { openModel } = await load("model/model.ts");
 const { HOOK_NAMES, tapOf } = await load("model/hooks.ts");
 
 const engines = [onnxEngine({ threads: 1 }), referenceEngine()];
+if (values.plugin !== undefined)
+  engines.push(xlaEngine({ plugin: values.plugin, compute: "float32", threads: 1 }));
 const rows = [];
 for (const name of FIXTURES) {
   const fixture = readFixture(name);
@@ -40,8 +50,9 @@ for (const name of FIXTURES) {
 }
 await server.close();
 
-if (process.argv.includes("--json")) console.log(JSON.stringify(rows));
+if (values.json) console.log(JSON.stringify(rows));
 else print();
+process.exit(); // A plug-in's threads would keep it.
 
 function print() {
   const families = [...new Set(rows.map((row) => row.family))];

@@ -104,4 +104,33 @@ describe("the checkpoint", () => {
     const afresh = await work();
     expect(afresh.stdout).toContain("this worker made 2 shards");
   });
+
+  it.each([1, 7])(
+    "says complete in its copy too, where worker %i has helped with all streams",
+    async (id) => {
+      const folder = await temporaryFolder();
+      const source = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(30));
+      const streams = join(folder, "streams");
+      const split = ["streams", "--dataset", source, "--num-streams", "3", "--output-dir", streams];
+      expect(await runSluice(split)).toMatchObject({ code: 0 });
+      const run = join(folder, "run");
+      const copies = join(folder, "checkpoints");
+      const name = `checkpoint_worker_${id}.json`;
+      const work = async () => {
+        expect(
+          await runSluice(smallRun(streams, run), { TPU_WORKER_ID: String(id), CHECKPOINT_DIR: copies }),
+        ).toMatchObject({ code: 0 });
+        const checkpoint = JSON.parse(await readFile(join(run, "checkpoints", name), "utf8"));
+        expect(checkpoint).toMatchObject({
+          worker_id: id,
+          total_samples_processed: id === 1 ? 10 : 0,
+          status: "complete",
+        });
+        expect(JSON.parse(await readFile(join(copies, name), "utf8"))).toEqual(checkpoint);
+      };
+      await work();
+      await rm(copies, { recursive: true });
+      await work();
+    },
+  );
 });

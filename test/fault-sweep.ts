@@ -201,6 +201,38 @@ export async function journalOfTwo(
   return journal;
 }
 
+/** What a disk held after so many effects of the undisturbed run: a worker that was killed there. */
+export function stoppedAt(trial: Trial, point: number): DiskState {
+  return trial.journal.stateAt(point, everything);
+}
+
+/**
+ * What is wrong after somebody has deleted files of a run, and a worker was started on what is left: it may complete the run, or say
+ * that data are bad (65), but never end well while something is missing.
+ */
+export async function deleteFiles(
+  trial: Trial,
+  state: DiskState,
+  isDeleted: (name: string) => boolean,
+): Promise<string[]> {
+  const folder = join(trial.folder, `deleted-${trial.next++}`);
+  const gone = [...state.keys()].filter((name) => !name.endsWith("/") && isDeleted(name));
+  await writeState(new Map([...state].filter(([name]) => !gone.includes(name))), folder);
+  try {
+    await workOn(trial.workshop, folder, "second", disk);
+  } catch (error) {
+    if (isSluiceError(error, "data")) return [];
+    return [`after ${gone.join(", ")} had been deleted: ${error instanceof Error ? error.stack : error}`];
+  }
+  const left = await stateOf(new FileStore(folder, disk));
+  await rm(folder, { recursive: true, force: true });
+  const wrong = findTorn(left);
+  if (JSON.stringify(hashObjects(left)) !== JSON.stringify(trial.objects)) wrong.push("the data are others");
+  if (countCommits(left) !== trial.commits) wrong.push(`${countCommits(left)} of ${trial.commits} commits`);
+  if (!left.has("index.json")) wrong.push("no index");
+  return wrong.map((what) => `after ${gone.join(", ")} had been deleted: ${what}`);
+}
+
 /** Of what was not made durable, a random part survives. */
 export function randomSurvival(seed: number): Survival {
   const random = randomNumbers(`power cut ${seed}`);

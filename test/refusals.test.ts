@@ -1,8 +1,10 @@
 // What a newcomer does wrong: every refusal names the thing, the value, what was expected and what to do, without a stack trace.
 
-import { chmod, cp, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { spawnSync } from "node:child_process";
+import { chmod, chown, cp, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import {
   BUNDLED_MODEL,
@@ -15,6 +17,10 @@ import {
   tokenRecords,
   writeJsonl,
 } from "./helpers.js";
+
+const PROGRAM = fileURLToPath(new URL("../dist/cli/sluice.js", import.meta.url));
+/** A user who owns nothing. */
+const NOBODY = 65_534;
 
 async function expectRefusal(args: readonly string[], code: number, ...texts: string[]): Promise<void> {
   const ended = await runSluice(args);
@@ -151,10 +157,21 @@ it("ends with 75 where it is stopped while it creates the run, and leaves nothin
   });
 });
 
-it.skipIf(process.getuid?.() === 0)("refuses a folder that it may not write to", async () => {
+it("refuses a folder that it may not write to", async () => {
   const { folder, dataset } = await prepare();
   const locked = join(folder, "locked");
   await mkdir(locked);
   await chmod(locked, 0o500);
-  await expectRefusal(smallRun(dataset, join(locked, "run")), 78, "no permission for");
+  await chmod(folder, 0o755);
+  // Root may write anywhere, so the worker is nobody then, whose own is the folder.
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) await chown(locked, NOBODY, NOBODY);
+  const run = join(locked, "run");
+  const ended = spawnSync(process.execPath, [PROGRAM, ...smallRun(dataset, run)], {
+    encoding: "utf8",
+    env: { PATH: process.env.PATH, HOME: folder },
+    ...(isRoot ? { uid: NOBODY, gid: NOBODY } : {}),
+  });
+  expect(ended.stderr).toContain(`no permission for ${run}`);
+  expect(ended.status).toBe(78);
 });

@@ -100,3 +100,9 @@ pq.write_table(table, target / "gzip-plain.parquet", compression="gzip", use_dic
 pq.write_table(table, target / "brotli-one-group.parquet", compression="brotli", write_page_index=True, **pages)
 pq.write_table(table, target / "lz4.parquet", compression="lz4", row_group_size=7)
 pq.write_table(table, target / "uncompressed-v2.parquet", compression="none", data_page_version="2.0", row_group_size=64, write_page_index=True, **pages)
+encodings = {"id": "DELTA_BYTE_ARRAY", "text": "DELTA_BYTE_ARRAY", "language": "DELTA_LENGTH_BYTE_ARRAY", "raw": "DELTA_LENGTH_BYTE_ARRAY"}
+encodings |= {"token_ids.list.element": "DELTA_BINARY_PACKED", "long_ids.list.item": "DELTA_BINARY_PACKED", "big": "DELTA_BINARY_PACKED"}
+encodings |= {"when": "DELTA_BINARY_PACKED", "meta.score": "BYTE_STREAM_SPLIT", "meta.deep.flag": "RLE"}
+for version in ("1.0", "2.0"):
+    name = f"delta-v{version[0]}.parquet"
+    pq.write_table(table, target / name, compression="zstd", use_dictionary=False, column_encoding=encodings, data_page_version=version, row_group_size=70, data_page_size=2000, write_batch_size=16)

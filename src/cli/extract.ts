@@ -96,6 +96,10 @@ export function registerExtract(program: Command): void {
     )
     .option("--device <name>", "auto, cpu, cuda, tpu (default: auto)")
     .option("--plugin <file>", "the library of a PJRT plug-in (default: the first that sluice plugins lists)")
+    .option(
+      "--tensor-parallel <n>",
+      "devices that share one model, for one too large for a device: a divisor of their number (--engine xla) (default: 1)",
+    )
     .option("--seed <n>", "of variants and random positions (default: 42)")
     .option("--max-skipped <n>", "unusable records of one unit: a number or all (default: half, at least 8)")
     .option("--threads <n>", "CPU threads of the engine (default: all)")
@@ -118,17 +122,17 @@ export function registerExtract(program: Command): void {
         const result = await extract(options, reporter);
         reporter.stop();
         const { progress, outcome, committed, units, run } = result;
-        const { shards, samples, tokens, bytes } = progress;
+        const { shards, samples, tokens, bytes, skipped } = progress;
         if (flags.json === true) {
           process.stdout.write(
-            `${JSON.stringify({ outcome, run, committed, units, shards, samples, tokens, bytes, seconds: progress.seconds, load_seconds: result.loadSeconds })}\n`,
+            `${JSON.stringify({ outcome, run, committed, units, shards, samples, tokens, bytes, skipped, seconds: progress.seconds, load_seconds: result.loadSeconds })}\n`,
           );
         } else if (outcome === "complete" && shards === 0) {
           process.stdout.write(
             `Nothing left to do: ${committed} of ${units} shards are committed in ${options.output}\n`,
           );
         } else {
-          const made = `${formatCount(shards)} shards, ${formatCount(samples)} samples, ${formatCount(tokens)} tokens, ${formatBytes(bytes)}`;
+          const made = `${formatCount(shards)} shards, ${formatCount(samples)} samples, ${formatCount(tokens)} tokens, ${formatBytes(bytes)}${skipped > 0 ? `, ${formatCount(skipped)} records that cannot be used (sluice verify lists them)` : ""}`;
           process.stdout.write(
             `${outcome === "complete" ? paint("complete", "green") : "stopped"}: this worker made ${made}; ${committed} of ${units} shards are committed in ${options.output}\n`,
           );

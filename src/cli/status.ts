@@ -7,6 +7,8 @@ import { type RunStatus, readStatus } from "../read/status.js";
 import { openStore } from "./open-store.js";
 import { formatCount, formatSeconds, formatTable } from "./render.js";
 
+const MESSAGE_WIDTH = 160;
+
 /** Adds the command. */
 export function registerStatus(program: Command): void {
   program
@@ -37,7 +39,13 @@ function describe(s: RunStatus): string {
     w.samples,
     w.seconds > 0 ? Math.round(w.tokens / w.seconds) : 0,
     `${w.at.slice(0, 19)}Z`,
-    w.message ?? "",
+    oneLine(w.message ?? ""),
   ]);
   return `${head}\n\n${formatTable(["worker", "process", "status", "unit", "shards", "samples", "tokens/s", "last heard", "message"], rows)}`;
+}
+
+/** A cause of several lines would tear the table apart; `--json` has all of it. */
+function oneLine(message: string): string {
+  const text = message.replace(/\s+/g, " ");
+  return text.length > MESSAGE_WIDTH ? `${text.slice(0, MESSAGE_WIDTH - 1)}…` : text;
 }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { zstdBomb } from "../../test/zstd-bomb.js";
 import { readEveryRecord } from "./every-record.js";
 import { ParquetFile } from "./parquet-file.js";
 
@@ -21,24 +22,13 @@ async function readAll(path: string): Promise<number> {
   return count;
 }
 
-/** A zstd frame of blocks that each repeat one byte 128 kB long (RFC 8878, 3.1.1.2). */
-function zstdOf(blocks: number): Buffer {
-  const head = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58]); // A window of 2 MB.
-  const body = Buffer.alloc(4 * blocks);
-  for (let i = 0; i < blocks; i++) {
-    body.writeUIntLE(((128 << 10) << 3) | (1 << 1) | (i === blocks - 1 ? 1 : 0), 4 * i, 3);
-    body[4 * i + 3] = 0x61;
-  }
-  return Buffer.concat([head, body]);
-}
-
 it("a line without end", { timeout: 60_000 }, async () => {
   const before = process.memoryUsage().rss;
   const one = join(folder, "small.jsonl.zst");
-  await writeFile(one, zstdOf(2));
+  await writeFile(one, zstdBomb(2));
   expect(await readAll(one)).toBe(1);
   const zst = join(folder, "d.jsonl.zst");
-  await writeFile(zst, zstdOf(1200));
+  await writeFile(zst, zstdBomb(1200));
   await expect(readAll(zst)).rejects.toThrow("is longer than 128000000 bytes");
   const gz = join(folder, "d.txt.gz");
   await writeFile(gz, gzipSync(Buffer.alloc(140_000_000, "a"), { level: 1 }));

@@ -1,28 +1,17 @@
-// One column of one row group, read page by page: memory holds a page, however large the row group is. `hyparquet` decodes
-// the pages; which of them are read, and when, is decided here.
+// One column of one row group, read page by page: memory holds a page, however large the row group is.
 
-import { brotliDecompressSync, gunzipSync } from "node:zlib";
-import type { ColumnMetaData, Compressors, DecodedArray, PageHeader, SchemaTree } from "hyparquet";
-import { parquetHeader, readPage } from "hyparquet/src/column.js";
-import { convert, DEFAULT_PARSERS } from "hyparquet/src/convert.js";
+import type { ColumnMetaData, DecodedArray, PageHeader, SchemaTree } from "hyparquet";
+import { parquetHeader } from "hyparquet/src/column.js";
+import { DEFAULT_PARSERS } from "hyparquet/src/convert.js";
 import { getTreePath, isFlatColumn } from "hyparquet/src/schema.js";
-import { compressors } from "hyparquet-compressors";
 import type { DataFile } from "./data-file.js";
+import { COMPRESSORS } from "./parquet-codecs.js";
+import { type ColumnDecoder, checkHeader, readDictionary, readRows } from "./parquet-page.js";
+import { checkStruct } from "./parquet-thrift.js";
 
 /** A page's header holds statistics, so that it may be of some size. */
 const HEADER_BYTES = 4 << 10;
 const MAX_HEADER_BYTES = 16 << 20;
-/** Writers make pages of some 20,000 values. */
-const MAX_PAGE_VALUES = 1 << 26;
-/** Writers make pages of a megabyte; a page holds one value at least, which may be long. */
-const MAX_PAGE_BYTES = 1 << 30;
-
-const COMPRESSORS: Compressors = {
-  ...compressors,
-  // Not more than the page's header says, which has been checked: a few bytes can hold gigabytes.
-  GZIP: (bytes, length) => gunzipSync(bytes, { maxOutputLength: Math.max(1, length) }),
-  BROTLI: (bytes, length) => brotliDecompressSync(bytes, { maxOutputLength: Math.max(1, length) }),
-};
 
 /** Where a column chunk's bytes lie in its file. */
 export function rangeOf(chunk: ColumnMetaData): { readonly start: number; readonly end: number } {
@@ -35,8 +24,10 @@ export class ColumnReader {
   readonly #file: DataFile;
   readonly #end: number;
   readonly #isFlat: boolean;
-  readonly #decoder: Parameters<typeof readPage>[2];
+  readonly #decoder: ColumnDecoder;
   #at: number;
+  /** Values that the pages to come may have in all. */
+  #values: number;
   #dictionary: DecodedArray | undefined;
   /** Decoded rows that were not taken yet. Of a repeated column the last one may go on in the next page. */
   #rows: unknown[] = [];
@@ -46,6 +37,7 @@ export class ColumnReader {
     const { start, end } = rangeOf(chunk);
     this.#at = start;
     this.#end = end;
+    this.#values = Number(chunk.num_values);
     const schemaPath = getTreePath(schema, chunk.path_in_schema);
     const leaf = schemaPath.at(-1);
     if (!leaf) throw new Error(`no column ${chunk.path_in_schema.join(".")}`);
@@ -87,30 +79,29 @@ export class ColumnReader {
   async #nextPage(skippable: number): Promise<number> {
     const { header, length } = await this.#readHeader();
     const page = this.#at + length;
-    const { compressed_page_size: size, uncompressed_page_size: expanded } = header;
-    if (size < 0 || size > this.#end - page)
+    const { compressed_page_size: size } = header;
+    if (!(size >= 0 && size <= this.#end - page))
       throw new Error(`a page of ${size} bytes does not fit its column`);
-    if (expanded < 0 || expanded > MAX_PAGE_BYTES)
-      throw new Error(`a page says that it expands to ${expanded} bytes`);
-    const values = (header.data_page_header_v2 ?? header.data_page_header ?? header.dictionary_page_header)
-      ?.num_values;
-    if (values !== undefined && (values < 0 || values > MAX_PAGE_VALUES))
-      throw new Error(`a page says that it holds ${values} values`);
+    const values = checkHeader(header, this.#decoder);
+    this.#values -= values;
+    if (!(this.#values >= 0)) throw new Error("a column has more values than it says");
     this.#at = page + size;
     const rows =
-      header.data_page_header_v2?.num_rows ??
-      (this.#isFlat ? header.data_page_header?.num_values : undefined);
+      header.data_page_header_v2?.num_rows ?? (this.#isFlat && header.data_page_header ? values : undefined);
     // A row of a repeated column ends where the next page begins one.
     if (rows !== undefined && rows <= skippable && this.#rows.length === 0) return rows;
-    const bytes = Buffer.allocUnsafeSlow(header.compressed_page_size);
+    if (header.type !== "DICTIONARY_PAGE" && header.type !== "DATA_PAGE" && header.type !== "DATA_PAGE_V2")
+      return 0;
+    const bytes = Buffer.allocUnsafeSlow(size);
     const { bytesRead } = await this.#file.read(bytes, 0, bytes.length, page);
     if (bytesRead < bytes.length) throw new Error("the file ends inside a page");
-    const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length), offset: 0 };
+    if (header.type === "DICTIONARY_PAGE") {
+      this.#dictionary = readDictionary(bytes, header, this.#decoder);
+      return 0;
+    }
     const open = this.#isFlat ? undefined : this.#rows;
-    const { data } = readPage(reader, header, this.#decoder, this.#dictionary, open, 0);
-    if (!data) return 0;
-    if (header.type === "DICTIONARY_PAGE") this.#dictionary = convert(data, this.#decoder);
-    else if (data !== this.#rows) for (const row of data) this.#rows.push(row);
+    const data = readRows(bytes, header, this.#decoder, this.#dictionary, open);
+    if (data !== this.#rows) for (const row of data) this.#rows.push(row);
     return 0;
   }
 
@@ -118,10 +109,10 @@ export class ColumnReader {
     for (let size = HEADER_BYTES; ; size *= 16) {
       const bytes = Buffer.alloc(Math.min(size, this.#end - this.#at));
       await this.#file.read(bytes, 0, bytes.length, this.#at);
-      const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length), offset: 0 };
       try {
-        const header = parquetHeader(reader);
-        if (reader.offset <= bytes.length) return { header, length: reader.offset };
+        const length = checkStruct(bytes);
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+        return { header: parquetHeader({ view, offset: 0 }), length };
       } catch (error) {
         if (bytes.length < size || size >= MAX_HEADER_BYTES) throw error;
       }

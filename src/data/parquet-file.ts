@@ -2,19 +2,14 @@
 // the columns that records are read by are touched.
 
 import { createHash } from "node:crypto";
-import {
-  type ColumnMetaData,
-  type FileMetaData,
-  parquetMetadataAsync,
-  parquetSchema,
-  type SchemaTree,
-} from "hyparquet";
+import { type ColumnMetaData, type FileMetaData, parquetSchema, type SchemaTree } from "hyparquet";
 import { assembleNested } from "hyparquet/src/assemble.js";
 import { DEFAULT_PARSERS } from "hyparquet/src/convert.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
 import { type DataFile, openData } from "./data-file.js";
 import { asJson, type RawRecord } from "./fields.js";
 import { ColumnReader, rangeOf } from "./parquet-column.js";
+import { readMetadata } from "./parquet-metadata.js";
 
 const PIECE_BYTES = 4 << 20;
 
@@ -68,15 +63,7 @@ export class ParquetFile {
     const file = await openData(path);
     try {
       const { size } = await file.stat();
-      const metadata = await parquetMetadataAsync({
-        byteLength: size,
-        slice: async (start, end = size) => {
-          const bytes = new Uint8Array(end - start);
-          await file.read(bytes, 0, bytes.length, start);
-          return bytes.buffer;
-        },
-      });
-      return new ParquetFile(path, file, metadata, used);
+      return new ParquetFile(path, file, await readMetadata(file, size), used);
     } catch (cause) {
       await file.close();
       throw unreadable(path, cause);

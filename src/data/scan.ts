@@ -7,6 +7,7 @@ import { type PlainError, reviveError } from "../base/error-transfer.js";
 import { randomNumbers } from "../base/random.js";
 import type { Dataset, DatasetStream } from "./dataset.js";
 import { openRecordStream, type SampledRecord } from "./record-stream.js";
+import { type Alive, endStalled } from "./stalled-thread.js";
 import type { UnitTable } from "./unit-table.js";
 
 /** What is scanned. Plain data: it crosses a thread boundary. */
@@ -108,18 +109,23 @@ function runInThread<T extends UnitTable | SampledRecord[]>(
   signal?.throwIfAborted();
   const thread = new Worker(entryPoint(import.meta.url, "./scan-thread.js"), { workerData: request });
   let stop = () => {};
+  let unwatch = () => {};
   return new Promise<T>((resolve, reject) => {
     stop = () => reject(signal?.reason);
     signal?.addEventListener("abort", stop, { once: true });
     thread.on("error", reject);
     thread.on("exit", () => reject(new Error("the scanning thread ended")));
-    thread.on("message", (reply: ScanReply) => {
+    const what = "stream" in request ? request.stream.files.map(({ path }) => path) : [request.dataset.path];
+    unwatch = endStalled(thread, () => what.slice(0, 3).join(", "), reject);
+    thread.on("message", (reply: ScanReply | Alive) => {
+      if ("alive" in reply) return;
       if ("bytes" in reply) onProgress(reply.bytes);
       else if ("result" in reply) resolve(reply.result as T);
       else reject(reviveError(reply.error));
     });
   }).finally(() => {
     signal?.removeEventListener("abort", stop); // One for each of a hundred streams would stay on it.
+    unwatch();
     void thread.terminate();
   });
 }

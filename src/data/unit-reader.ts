@@ -11,6 +11,7 @@ import type { RawRecord } from "./fields.js";
 import { openRecordStream, type RecordStream } from "./record-stream.js";
 import { RecordReader, type RecordRules } from "./records.js";
 import type { Skipped, UnitReader, UnitSamples } from "./samples.js";
+import { type Alive, endStalled } from "./stalled-thread.js";
 import { openTokenizer } from "./tokenizer.js";
 import { flattenSamples, type IndexedRecord, sampleUnit } from "./unit-samples.js";
 import type { UnitTable } from "./unit-table.js";
@@ -140,7 +141,7 @@ export class LocalUnitReader implements UnitReader {
   }
 }
 
-/** Messages between {@link ThreadedUnitReader} and its thread. */
+/** Messages between {@link ThreadedUnitReader} and its thread, which also says {@link Alive}. */
 export type ReadRequest = { readonly id: number; readonly stream: number; readonly index: number };
 export type ReadReply = { readonly id: number } & (
   | { readonly samples: UnitSamples }
@@ -152,18 +153,26 @@ export class ThreadedUnitReader implements UnitReader {
   readonly #thread: Worker;
   readonly #waiting = new Map<
     number,
-    { resolve(samples: UnitSamples): void; reject(error: unknown): void }
+    {
+      readonly stream: number;
+      readonly index: number;
+      resolve(samples: UnitSamples): void;
+      reject(error: unknown): void;
+    }
   >();
   #next = 0;
   /** Why the thread is no more. */
   #ended: Error | undefined;
+  readonly #unwatch: () => void;
 
-  constructor(options: UnitReaderOptions) {
+  /** @param stalledAfterMs of a thread that says nothing; tests have less time. */
+  constructor(options: UnitReaderOptions, stalledAfterMs?: number) {
     this.#thread = new Worker(entryPoint(import.meta.url, "./unit-reader-thread.js"), {
       workerData: options,
     });
     this.#thread.unref();
-    this.#thread.on("message", (reply: ReadReply) => {
+    this.#thread.on("message", (reply: ReadReply | Alive) => {
+      if ("alive" in reply) return;
       const waiting = this.#waiting.get(reply.id);
       this.#waiting.delete(reply.id);
       if (this.#waiting.size === 0) this.#thread.unref();
@@ -175,6 +184,17 @@ export class ThreadedUnitReader implements UnitReader {
       for (const { reject } of this.#waiting.values()) reject(this.#ended);
       this.#waiting.clear();
     };
+    this.#unwatch = endStalled(
+      this.#thread,
+      () => {
+        const [first] = this.#waiting.values();
+        if (!first) return undefined;
+        const paths = options.streams[first.stream]?.files.slice(0, 3).map(({ path }) => path);
+        return `unit ${first.index} of stream ${first.stream} (${paths?.join(", ")})`;
+      },
+      fail,
+      stalledAfterMs,
+    );
     this.#thread.on("error", fail);
     this.#thread.on("exit", () => fail(new Error("the reading thread ended")));
   }
@@ -189,13 +209,14 @@ export class ThreadedUnitReader implements UnitReader {
     const abort = () => this.#waiting.get(id)?.reject(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
     return new Promise<UnitSamples>((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
+      this.#waiting.set(id, { stream: unit.stream, index: unit.index, resolve, reject });
       this.#thread.ref();
       this.#thread.postMessage({ id, stream: unit.stream, index: unit.index } satisfies ReadRequest);
     }).finally(() => signal?.removeEventListener("abort", abort));
   }
 
   async close(): Promise<void> {
+    this.#unwatch();
     await this.#thread.terminate();
   }
 }

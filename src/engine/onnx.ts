@@ -1,6 +1,7 @@
 // ONNX Runtime on the CPU: the engine that comes with `npm ci`. Its settings are pinned and recorded, because they change
 // bits; calls block the event loop, so that it runs in the engine's child process.
 
+import "./no-telemetry.js";
 import * as ort from "onnxruntime-node";
 import { SluiceError } from "../base/errors.js";
 import { type Graph, weightsOf } from "../graph/graph.js";

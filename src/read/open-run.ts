@@ -39,6 +39,6 @@ export async function openRunForReading(store: Store): Promise<ReadableRun> {
   const bytes = await store.read("run.json");
   const run = decodeRunFile(bytes, store.uri);
   const log = new CommitLog(store, run, bytes);
-  await log.refresh();
+  await log.refresh(true);
   return { store, run, log };
 }

@@ -122,7 +122,8 @@ function checkDType(commit: Commit, name: string, dtype: DType): void {
   });
 }
 
-function placeOf(commit: Commit, name: string) {
+/** Where a tensor lies in its shard's object. @throws SluiceError `data` where the shard has none of that name. */
+export function placeOf(commit: Commit, name: string) {
   const place = commit.tensors[name];
   const object = dataName(commit);
   if (place && object !== null) return { object, ...place };

@@ -3,11 +3,14 @@
 import { bytesOf, type DType, type FloatDType } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import type { Commit } from "../run/commit.js";
-import { dataName } from "../run/log.js";
 import { decodeRows } from "../shard/encode.js";
 import type { Store } from "../store/store.js";
+import { placeOf } from "./read-tensor.js";
 
-/** The norms of rows [from, to) of an activation; null where a value of the row is not finite. */
+/**
+ * The norms of rows [from, to) of an activation; null where a value of the row is not finite.
+ * @throws SluiceError `data` where the commit names no such activation: it is damaged, or a stranger's.
+ */
 export async function readNorms(
   store: Store,
   commit: Commit,
@@ -15,13 +18,14 @@ export async function readNorms(
   from: number,
   to: number,
 ): Promise<(number | null)[]> {
-  const place = commit.tensors[tensor];
-  const name = dataName(commit);
-  if (!place || name === null || !isFloat(place.dtype))
-    throw new SluiceError("bug", `no activation ${tensor} in unit ${commit.unit}`);
+  const place = placeOf(commit, tensor);
+  if (!isFloat(place.dtype))
+    throw new SluiceError("data", `tensor ${tensor} of ${store.uri}/${place.object} is no activation`, {
+      found: place.dtype,
+    });
   const width = place.shape.slice(1).reduce((product, size) => product * size, 1);
   const rowBytes = width * bytesOf(place.dtype);
-  const bytes = await store.read(name, {
+  const bytes = await store.read(place.object, {
     start: place.offset + from * rowBytes,
     end: place.offset + to * rowBytes,
   });

@@ -78,17 +78,19 @@ async function checkData(
   deep: ReadShardOptions | null,
 ): Promise<{ readonly problem: string | null; readonly tensors: TensorBytes }> {
   const fail = (problem: string) => ({ problem, tensors: new Map() });
-  const listed = log.listedSize(name);
-  // Of a folder the listing says all there is; other stores may know a checksum.
-  const isListed = listed !== undefined && (deep !== null || !isRemote(store));
-  const stored = isListed ? { size: listed, crc32c: undefined } : await store.head(name);
-  if (stored === null) return fail("missing");
-  if (stored.size !== commit.size) return fail(`${stored.size} bytes, ${commit.size} committed`);
+  const listed = { size: log.listedSize(name), crc32c: log.listedCrc(name) };
+  // Of a folder the listing says all there is; where it says no checksum, other stores may know one.
+  const isEnough =
+    deep !== null || !isRemote(store) || listed.crc32c !== undefined || listed.size !== commit.size;
+  const { size = undefined, crc32c } =
+    isEnough && listed.size !== undefined ? listed : ((await store.head(name)) ?? {});
+  if (size === undefined) return fail("missing");
+  if (size !== commit.size) return fail(`${size} bytes, ${commit.size} committed`);
   if (deep) return readShard(store, commit, [...SAMPLES, ...TOKENS], deep);
-  if (stored.crc32c !== undefined && commit.crc32c !== null)
-    return stored.crc32c === commit.crc32c
+  if (crc32c !== undefined && commit.crc32c !== null)
+    return crc32c === commit.crc32c
       ? { problem: null, tensors: new Map() }
-      : fail(`CRC32C ${stored.crc32c} by what the store says, ${commit.crc32c} committed`);
+      : fail(`CRC32C ${crc32c} by what the store says, ${commit.crc32c} committed`);
   const names = SAMPLES.filter((tensor) => commit.tensors[tensor] !== undefined);
   const read = async (tensor: string) => [tensor, await readTensor(store, commit, tensor)] as const;
   return { problem: null, tensors: new Map(await Promise.all(names.map(read))) };

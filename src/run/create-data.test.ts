@@ -11,6 +11,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { hashFile } from "../shard/hash.js";
 import { pickleFormat } from "../shard/pkl-gz.js";
 import { MemoryStore } from "../store/memory.js";
+import type { Body } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import { createData, type FinishedData } from "./create-data.js";
 
@@ -91,3 +92,45 @@ it("data that is made again takes the place of what was committed, and of nothin
   const others = { ...committed, sha256: "0".repeat(64) };
   await expect(createData(store, UNIT, data, others)).rejects.toThrow("this machine makes other bytes");
 });
+
+it("a name that was taken and is free when it is looked at (a gc, while this worker slept) is tried again", async () => {
+  class Swept extends MemoryStore {
+    left = 0;
+    override async create(...args: Parameters<MemoryStore["create"]>) {
+      return this.left-- > 0 ? "exists" : super.create(...args);
+    }
+  }
+  const store = new Swept();
+  store.left = 2;
+  expect(await createData(store, UNIT, data, null)).toMatchObject({ name: "shard_0001.pkl.gz" });
+  expect((await store.head(USUAL))?.size).toBe(data.hash.size);
+  store.left = Number.POSITIVE_INFINITY;
+  const other = { ...UNIT, index: 1 };
+  await expect(createData(store, other, data, null)).rejects.toThrow("removed as often as it is there");
+});
+
+it("ends the upload when it is told to, and looking at what is there too", async () => {
+  const stop = new AbortController();
+  const uploading = new StallingStore();
+  const created = createData(uploading, UNIT, data, null, stop.signal);
+  await uploading.begun;
+  stop.abort(new Error("leave now"));
+  await expect(created).rejects.toThrow("leave now");
+
+  const taken = new MemoryStore();
+  await taken.create(USUAL, Buffer.alloc(data.hash.size));
+  await expect(createData(taken, UNIT, data, null, stop.signal)).rejects.toThrow("leave now");
+});
+
+/** A store whose uploads come to no end of their own. */
+class StallingStore extends MemoryStore {
+  #begin = () => {};
+  readonly begun = new Promise<void>((resolve) => {
+    this.#begin = resolve;
+  });
+
+  override create(_name: string, _body: Body, { signal }: { signal?: AbortSignal } = {}): Promise<never> {
+    this.#begin();
+    return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+  }
+}

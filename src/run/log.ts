@@ -53,8 +53,9 @@ export class CommitLog {
   readonly #summaries: Summaries;
   #committed = 0;
   #made = 0;
-  /** Sizes of the data objects below `tpu_*`, as last listed. */
+  /** Sizes of the data objects below `tpu_*`, as last listed; and what the listing says of their checksums, where that is wanted. */
   #sizes = new Map<string, number>();
+  #sums = new Map<string, string>();
   #reading: Promise<unknown> = Promise.resolve();
 
   /** @param runFile the bytes of `run.json`, as read when the worker started. */
@@ -114,18 +115,20 @@ export class CommitLog {
     return unitAt(stream, index, dataset.streams[stream]?.records ?? 0, perShard);
   }
 
-  /** Lists the run's folders: all that is there. */
-  async refresh(): Promise<void> {
+  /** Lists the run's folders: all that is there. @param keepSums of the data too, which a worker has no use for. */
+  async refresh(keepSums = false): Promise<void> {
     const sizes = new Map<string, number>();
+    const sums = new Map<string, string>();
     const listed = this.#seen.map((units) => new Uint8Array(units.length));
     const versions: (string | undefined)[][] = this.#seen.map(() => []);
     await listInParallel(
       this.#store,
       "tpu_",
       () => this.#boundaries(),
-      ({ name, size, version }) => {
+      ({ name, size, version, crc32c: sum }) => {
         const match = COMMIT_NAME.exec(name);
         const [stream, index] = [Number(match?.[1]), Number(match?.[2]) - 1];
+        if (!match && keepSums && sum !== undefined) sums.set(name, sum);
         if (!match) sizes.set(name, size);
         else if (size > MAX_COMMIT_BYTES) throw tooLarge(`${this.#store.uri}/${name}`, size);
         else if (!this.#note(stream, index, name)) this.#foreign.add(name);
@@ -136,6 +139,7 @@ export class CommitLog {
       },
     );
     this.#sizes = sizes;
+    this.#sums = sums;
     this.#listed = listed;
     this.#versions = versions;
   }
@@ -289,6 +293,16 @@ export class CommitLog {
     return result;
   }
 
+  /** The commits that are known in short: those that have been read, and those that {@link trust} was told of. */
+  get known(): Summaries {
+    return this.#summaries;
+  }
+
+  /** The units of which a commit has been seen, in order of stream and unit. */
+  committedUnits(): Generator<Unit> {
+    return this.#seenUnits();
+  }
+
   /** How many commits {@link summarise} would read. */
   countUnread(only?: number): number {
     let count = 0;
@@ -329,7 +343,7 @@ export class CommitLog {
    */
   async findMissingNames(extension: string, signal?: AbortSignal): Promise<Unit[]> {
     const missing: Unit[] = [];
-    const index = this.#committed === this.unitTotal ? await this.#readIndex() : null;
+    const index = this.#committed === this.unitTotal ? await this.readIndex() : null;
     if (index) {
       for (const { stream, unit, data, size } of index) {
         const known = this.findUnit(stream, unit);
@@ -344,7 +358,8 @@ export class CommitLog {
     return missing;
   }
 
-  async #readIndex(): Promise<ReturnType<typeof decodeIndex>> {
+  /** What `index.json` says of each unit; null where there is none of this run. */
+  async readIndex(): Promise<ReturnType<typeof decodeIndex>> {
     if ((await this.#store.head("index.json")) === null) return null;
     return decodeIndex(await this.#store.read("index.json"), this.#run.run);
   }
@@ -375,6 +390,11 @@ export class CommitLog {
   /** Bytes of a data object by the last listing. */
   listedSize(name: string): number | undefined {
     return this.#sizes.get(name);
+  }
+
+  /** CRC32C of a data object by the last listing that kept checksums, where the store's listings say them (Google's do, S3's do not). */
+  listedCrc(name: string): string | undefined {
+    return this.#sums.get(name);
   }
 
   /**

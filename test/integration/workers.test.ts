@@ -23,6 +23,25 @@ import {
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
+const COUNTER = new URL("../fleet/count-computed.mjs", import.meta.url).href;
+const ANNOUNCE = new URL("./announce-steps.mjs", import.meta.url).href;
+
+/** The environment in which a worker stays in a step for a while, the so many-th time that it takes it. */
+function holdIn(file: string, times: number, step: string): Record<string, string> {
+  return {
+    NODE_OPTIONS: `--import ${ANNOUNCE}`,
+    SLUICE_TEST_STEPS: file,
+    SLUICE_TEST_HOLD: `${times} ${step}`,
+  };
+}
+
+async function waitUntilHeld(file: string): Promise<void> {
+  for (let i = 0; !existsSync(`${file}.held`); i++) {
+    if (i > 6000) throw new Error("the worker was not held within a minute");
+    await sleep(10);
+  }
+}
+
 async function readCommits(run: string) {
   const names = await listCommits(run);
   return Promise.all(names.map(async (name) => JSON.parse(await readFile(join(run, name), "utf8"))));
@@ -31,6 +50,22 @@ async function readCommits(run: string) {
 async function waitForCommits(run: string, count: number): Promise<void> {
   for (let i = 0; (await listCommits(run)).length < count; i++) {
     if (i > 600) throw new Error(`no ${count} commits within a minute`);
+    await sleep(100);
+  }
+}
+
+/** Records of which the reference engine computes eight for minutes. */
+function longRecords(count: number) {
+  return Array.from({ length: count }, (_, i) => ({
+    token_ids: Array.from({ length: 1200 }, (_, k) => (k * 7 + i) % 199),
+  }));
+}
+
+/** Until a worker has begun to compute a unit. */
+async function waitForSpool(run: string): Promise<void> {
+  for (let i = 0; i < 300; i++) {
+    const names = await readdir(run, { recursive: true }).catch(() => [] as string[]);
+    if (names.some((name) => name.endsWith(".shard"))) return;
     await sleep(100);
   }
 }
@@ -49,8 +84,13 @@ it.each([1, 8])("four workers that all think they are worker 0 share %i stream(s
     dataset,
   ]);
   const run = join(folder, "run");
+  const computed = join(folder, "computed");
+  const counting = { NODE_OPTIONS: `--import ${COUNTER}`, SLUICE_TEST_COMPUTED: computed };
   const workers = Array.from({ length: 4 }, () =>
-    runSluice(smallRun(dataset, run, "--worker-id", "0", "--engine", "reference")),
+    runSluice(
+      smallRun(dataset, run, "--worker-id", "0", "--engine", "reference", "--lease-seconds", "30"),
+      counting,
+    ),
   );
   for (const ended of await Promise.all(workers)) expect(ended).toMatchObject({ code: 0 });
   const commits = await readCommits(run);
@@ -59,19 +99,25 @@ it.each([1, 8])("four workers that all think they are worker 0 share %i stream(s
   for (const commit of commits) byWorker.set(commit.by.worker, (byWorker.get(commit.by.worker) ?? 0) + 1);
   console.log(`${streams} streams, commits by worker:`, [...byWorker.values()]);
   expect(byWorker.size).toBe(4);
+  const twice = (await readFile(computed, "utf8")).trim().split("\n").length - commits.length;
+  console.log(`units computed twice: ${twice}`);
+  expect(twice).toBeGreaterThanOrEqual(0);
+  expect(twice, "by accident only").toBeLessThanOrEqual(2);
   const single = join(folder, "single");
   await runSluice(smallRun(dataset, single, "--engine", "reference"));
   expect(await hashData(run)).toEqual(await hashData(single));
   expect((await readdir(join(run, "tpu_0"))).filter((name) => name === "alt")).toEqual([]);
 });
 
-it("a worker that slept through the end of the run neither doubles nor damages anything", async () => {
+it("a worker that slept from just before its commit through the end of the run neither doubles nor damages anything", async () => {
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(400));
   const run = join(folder, "run");
-  const sleeper = startSluice(smallRun(dataset, run));
-  await waitForCommits(run, 5);
+  const steps = join(folder, "steps");
+  const sleeper = startSluice(smallRun(dataset, run), holdIn(steps, 5, "run.json looked at again"));
+  await waitUntilHeld(steps);
   sleeper.child.kill("SIGSTOP");
+  expect(await listCommits(run)).toHaveLength(4);
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
   const whole = await hashData(run);
   const commits = await readCommits(run);
@@ -86,8 +132,9 @@ it("a sleeper whose run was made anew with another identity is refused", async (
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(400));
   const run = join(folder, "run");
-  const sleeper = startSluice(smallRun(dataset, run));
-  await waitForCommits(run, 3);
+  const steps = join(folder, "steps");
+  const sleeper = startSluice(smallRun(dataset, run), holdIn(steps, 3, "run.json looked at again"));
+  await waitUntilHeld(steps);
   sleeper.child.kill("SIGSTOP");
   await rm(run, { recursive: true });
   expect(await runSluice(smallRun(dataset, run, "--seed", "7"))).toMatchObject({ code: 0 });
@@ -114,19 +161,12 @@ it.each([
   "SIGTERM to the process group of %s: exit 75 within 10 s, also in the middle of a long batch",
   async (_, command, first) => {
     const folder = await temporaryFolder();
-    const long = Array.from({ length: 8 }, (_, i) => ({
-      token_ids: Array.from({ length: 1200 }, (_, k) => (k * 7 + i) % 199),
-    }));
-    const dataset = await writeJsonl(join(folder, "d.jsonl"), long);
+    const dataset = await writeJsonl(join(folder, "d.jsonl"), longRecords(8));
     const run = join(folder, "run");
     const [, ...flags] = smallRun(dataset, run, "--engine", "reference");
     const checkpoints = { CHECKPOINT_DIR: join(folder, "checkpoints") };
     const worker = startProgram(command, [...first, ...flags], checkpoints, true, ROOT);
-    for (let i = 0; i < 300; i++) {
-      const names = await readdir(run, { recursive: true }).catch(() => [] as string[]);
-      if (names.some((name) => name.endsWith(".shard"))) break;
-      await sleep(100);
-    }
+    await waitForSpool(run);
     await sleep(1000);
     const at = performance.now();
     process.kill(-(worker.child.pid ?? 0), "SIGTERM");
@@ -191,6 +231,24 @@ it("a unit that kills its engine is given up after five attempts; everything els
   function longest(): number {
     return Math.max(...tokenRecords(40).map((r) => r.token_ids.length));
   }
+});
+
+it("pre-emption on the same unit, six times, is no failure of it", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), longRecords(8));
+  const run = join(folder, "run");
+  for (let i = 0; i < 6; i++) {
+    const worker = startSluice(smallRun(dataset, run, "--engine", "reference"));
+    await waitForSpool(run);
+    worker.child.kill(i % 2 === 0 ? "SIGTERM" : "SIGKILL");
+    expect(await worker.ended).toMatchObject(i % 2 === 0 ? { code: 75 } : { signal: "SIGKILL" });
+    await rm(join(run, ".tmp"), { recursive: true }); // What a killed worker leaves would look like the next one's.
+  }
+  expect(await listCommits(run)).toEqual([]);
+  const names = await readdir(run, { recursive: true });
+  expect(names.filter((name) => name.includes(".failed."))).toEqual([]);
+  expect(await runSluice(smallRun(dataset, run, "--engine", "onnx"))).toMatchObject({ code: 0 });
+  expect(await listCommits(run)).toHaveLength(1);
 });
 
 it("the reference engine and ONNX Runtime share a run; each commit says who made it", async () => {
