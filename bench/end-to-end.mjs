@@ -1,9 +1,11 @@
 // The whole job (tokens in, committed shards out) against the bare forward passes of the same batches, and against a plain
 // script with Hugging Face transformers on the same samples where --python names one that has it: all in one run.
 //
-//   node bench/end-to-end.mjs [--samples 24] [--threads 2] [--dtype float32] [--python PYTHON] [--model DIR]   (after npm run build)
+//   node bench/end-to-end.mjs [--samples 24] [--threads 2] [--dtype float32] [--compute-dtype float32] [--plugin FILE]
+//                             [--python PYTHON] [--model DIR]                                                (after npm run build)
 //
-// Without --model: Qwen2.5-0.5B's shape with random weights (2 GB in a temporary folder). Loading the model counts for nobody.
+// Without --model: Qwen2.5-0.5B's shape with random weights (in a temporary folder). Loading the model and compiling count for nobody.
+// With --plugin, the library of a PJRT plug-in for CPUs: XLA, else ONNX Runtime. transformers computes in --compute-dtype too.
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -20,6 +22,8 @@ const { values } = parseArgs({
     samples: { type: "string", default: "24" },
     threads: { type: "string", default: String(availableParallelism()) },
     dtype: { type: "string", default: "float32" },
+    "compute-dtype": { type: "string", default: "float32" },
+    plugin: { type: "string" },
     "samples-per-shard": { type: "string", default: "8" },
     "batch-tokens": { type: "string", default: "8192" },
     python: { type: "string" },
@@ -27,15 +31,15 @@ const { values } = parseArgs({
   },
 });
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
+const compute = values["compute-dtype"];
 const folder = mkdtempSync(join(tmpdir(), "sluice-bench-"));
 
 try {
   let { model } = values;
   if (model === undefined) {
     model = join(folder, "model");
-    spawnSync(process.execPath, [path("../tools/make-random-checkpoint.mjs"), "--output", model], {
-      stdio: ["ignore", "ignore", "inherit"],
-    });
+    const make = [path("../tools/make-random-checkpoint.mjs"), "--output", model, "--dtype", compute];
+    spawnSync(process.execPath, make, { stdio: ["ignore", "ignore", "inherit"] });
   }
   const dataset = join(folder, "d.jsonl");
   const samples = await arcTokenIds(Number(values.samples), 2048);
@@ -49,6 +53,9 @@ try {
     join(folder, "run"),
     "--dtype",
     values.dtype,
+    "--compute-dtype",
+    compute,
+    ...(values.plugin === undefined ? ["--engine", "onnx"] : ["--engine", "xla", "--plugin", values.plugin]),
   ];
   for (const name of ["threads", "samples-per-shard", "batch-tokens"]) flags.push(`--${name}`, values[name]);
 
@@ -76,7 +83,7 @@ try {
     stored_mb: job.bytes / 1e6,
     peak_private_gib: job.peak_bytes / 2 ** 30,
     /** 1.1 times the weights in the compute dtype, plus 1 GiB. */
-    memory_bound_gib: (1.1 * inFloat32) / 2 ** 30 + 1,
+    memory_bound_gib: (1.1 * (compute === "bfloat16" ? inFloat32 / 2 : inFloat32)) / 2 ** 30 + 1,
   };
   if (values.python) {
     const peer = await runWatched(values.python, [
@@ -92,6 +99,7 @@ try {
         values.threads,
       ],
       ...["--store-dtype", values.dtype === "bfloat16" ? "bfloat16" : "float32"],
+      ...["--compute-dtype", compute],
     ]);
     Object.assign(results, {
       transformers_tokens_per_s: peer.tokens_per_s,

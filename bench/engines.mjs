@@ -1,10 +1,11 @@
 // How near each engine's forward passes come to what the machine can do: floating-point operations a second of real batches beside
 // those of plain float32 matrix products of the model's own shape by the same library, in turn, in one run.
 //
-//   node bench/engines.mjs [--samples 8] [--threads 2] [--model DIR] [--plugin FILE]      (after npm run build)
+//   node bench/engines.mjs [--samples 8] [--threads 2] [--model DIR] [--plugin FILE] [--only xla/bfloat16]   (after npm run build)
 //
 // Without --model: Qwen2.5-0.5B's shape with random weights in bfloat16 (1 GB in a temporary folder). ARC prompts' lengths, all layers
 // tapped. With --plugin, the library of a PJRT plug-in for CPUs: XLA too, in float32 and in bfloat16. Padding counts as lost time.
+// For one core: taskset -c 0 node bench/engines.mjs --threads 1.
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -30,6 +31,7 @@ const { values } = parseArgs({
     threads: { type: "string", default: String(availableParallelism()) },
     model: { type: "string" },
     plugin: { type: "string" },
+    only: { type: "string", multiple: true },
   },
 });
 /** Products before and after each sample. */
@@ -172,7 +174,8 @@ try {
   if (values.plugin !== undefined)
     engines.push({ engine: "xla", compute: "float32" }, { engine: "xla", compute: "bfloat16" });
   const results = [];
-  for (const engine of engines) results.push(await measureEngine(checkpoint, graph, samples, engine));
+  const chosen = engines.filter((e) => values.only?.includes(`${e.engine}/${e.compute}`) ?? true);
+  for (const engine of chosen) results.push(await measureEngine(checkpoint, graph, samples, engine));
   console.log(JSON.stringify({ bench: "engines", ...describeMachine(), samples: samples.length, results }));
 } finally {
   rmSync(folder, { recursive: true });

@@ -2,7 +2,7 @@
 """What a plain script with Hugging Face transformers needs for the same job: the time to beat.
 
     pip install torch==2.15.0 transformers==5.23.0 safetensors==0.8.0 numpy
-    python bench/peers/hf_extract.py --model DIR --dataset FILE --output DIR [--threads 2] [--max-samples 64]
+    python bench/peers/hf_extract.py --model DIR --dataset FILE --output DIR [--threads 2] [--max-samples 64] [--compute-dtype bfloat16]
 
 FILE holds lines of {"token_ids": [...]}. Samples run in the file's order, padded on the right to the longest of their batch, with
 an attention mask; every layer's hidden states of every real token are written, one safetensors file a batch. Loading the model and
@@ -60,6 +60,7 @@ def main():
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--max-samples", type=int, default=None)
     parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--compute-dtype", choices=DTYPES, default="float32")
     parser.add_argument("--store-dtype", choices=DTYPES, default="float32")
     args = parser.parse_args()
     if args.threads:
@@ -67,7 +68,7 @@ def main():
     output = pathlib.Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     samples = read_samples(args.dataset, args.max_samples)
-    model = transformers.AutoModel.from_pretrained(args.model, dtype=torch.float32).eval()
+    model = transformers.AutoModel.from_pretrained(args.model, dtype=DTYPES[args.compute_dtype]).eval()
 
     computed = 0
     with torch.inference_mode():
@@ -90,6 +91,7 @@ def main():
         "padding_share": 1 - real / computed,
         "threads": torch.get_num_threads(),
         "attention": model.config._attn_implementation,
+        "compute_dtype": args.compute_dtype,
         "store_dtype": args.store_dtype,
         "versions": versions,
     }
