@@ -43,6 +43,7 @@ it.each<[Partial<EngineFlags>, RegExp]>([
   [{ engine: "onnx", device: "tpu" }, /onnx computes on the CPU; found --device tpu/],
   [{ plugin: "/my/libtpu.so", device: "cuda" }, /libtpu.so is a plug-in for tpu; found --device cuda/],
   [{ plugin: "/my/cpu.so", weights: "packed" }, /--weights is for --engine onnx/],
+  [{ engine: "reference", weights: "mapped" }, /--weights is for --engine onnx; found --weights mapped/],
   [{ engine: "xla" }, /no PJRT plug-in for cpu on this machine.*sluice plugins install cpu/],
   [{ device: "tpu" }, /no PJRT plug-in for tpu/],
 ])("refuses %j", (flags, message) => {
