@@ -13,6 +13,7 @@ import re
 import time
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import numpy as np
