@@ -1,10 +1,22 @@
 // The upload path alone: one shard from a spool file to a server on this machine, in a process of its own, which sums the bytes
-// and drops them (gs) or keeps them in memory (s3). The ratio is to one plain HTTP PUT of the same file with Node's own client.
-// node bench/upload.mjs [gs|s3] [gigabytes] [rounds] (after npm run build); SLUICE_TEST_VERSITYGW=program: that as the S3 server
+// and drops them. The ratio is to one plain HTTP PUT of the same file with Node's own client to a server that does just that.
+// node bench/upload.mjs [gs|s3] [gigabytes] [rounds] (after npm run build); SLUICE_TEST_VERSITYGW=program: that as the S3 server,
+// which hashes the bytes and writes them to files: its own limit is measured beside, by plain signed PUTs of the file's eighths at once.
 
 import { fork, spawn } from "node:child_process";
+import { createHash, createHmac } from "node:crypto";
 import { once } from "node:events";
-import { closeSync, createReadStream, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { createServer, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -42,6 +54,7 @@ async function serve() {
   } else if (gateway === undefined) {
     const { FakeS3 } = await load("fake-s3.ts");
     const server = await FakeS3.start();
+    server.keep = false;
     env = server.env;
   }
   process.send({ env, sink: `http://127.0.0.1:${sink.address().port}/` });
@@ -91,11 +104,20 @@ async function measure() {
     const before = process.resourceUsage().maxRSS;
     const upload = [];
     const plain = [];
+    const gatewayPuts = [];
+    const cpu = { client: 0, server: 0 };
     for (let round = 0; round < Number(rounds); round++) {
+      const before = { client: process.cpuUsage(), server: cpuSecondsOf(server?.child ?? child) };
       upload.push(await time(size, () => createOnce(store, round, { file, size, crc32c: sum })));
+      const { user, system } = process.cpuUsage(before.client);
+      cpu.client += (user + system) / 1e6;
+      cpu.server += cpuSecondsOf(server?.child ?? child) - before.server;
       plain.push(await time(size, () => putPlain(sink, file, size, sum)));
+      if (server) gatewayPuts.push(await time(size, () => putEighths(server.env, file, size, round)));
     }
     const best = { upload: Math.max(...upload), plain: Math.max(...plain) };
+    const gatewayBest = Math.max(...gatewayPuts);
+    const sent = (size / 1e9) * upload.length;
     console.log(
       JSON.stringify(
         {
@@ -106,6 +128,11 @@ async function measure() {
           upload_mb_s: best.upload,
           plain_put_mb_s: best.plain,
           ratio_to_plain_put: best.upload / best.plain,
+          ...(server && {
+            eight_puts_to_versitygw_mb_s: gatewayBest,
+            ratio_to_eight_puts: best.upload / gatewayBest,
+          }),
+          cpu_s_a_gb: { client: cpu.client / sent, server: cpu.server / sent },
           requests_a_shard: statistics.total / upload.length,
           peak_memory_growth_mb: ((process.resourceUsage().maxRSS - before) * 1024) / 1e6,
           peak_buffers_mb: uploadMemory.peak / 1e6,
@@ -150,6 +177,52 @@ async function putPlain(url, file, size, sum) {
   let text = "";
   for await (const piece of reply) text += piece;
   if (text !== sum) throw new Error(`the plain PUT arrived as ${text}`);
+}
+
+/** What the S3 server takes from a client that does nothing but send: eight objects side by side. */
+async function putEighths(env, file, size, round) {
+  const length = Math.ceil(size / 8);
+  const put = async (i) => {
+    const [start, end] = [i * length, Math.min(size, (i + 1) * length)];
+    const url = new URL(`/bucket/plain-${round}-${i}`, env.AWS_ENDPOINT_URL);
+    const headers = { ...signedHeaders("PUT", url, env), "content-length": end - start };
+    const outgoing = request(url, { method: "PUT", headers });
+    const answered = once(outgoing, "response");
+    await pipeline(createReadStream(file, { start, end: end - 1, highWaterMark: 1 << 20 }), outgoing);
+    const [reply] = await answered;
+    reply.resume();
+    if (reply.statusCode !== 200) throw new Error(`a plain PUT was answered with ${reply.statusCode}`);
+    await once(reply, "end");
+  };
+  await Promise.all(Array.from({ length: 8 }, (_, i) => put(i)));
+}
+
+/** AWS Signature Version 4, the body unsigned (Amazon S3 API Reference, "Authenticating Requests: Using the Authorization Header"). */
+function signedHeaders(method, url, env) {
+  const date = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+  const headers = { host: url.host, "x-amz-content-sha256": "UNSIGNED-PAYLOAD", "x-amz-date": date };
+  const names = Object.keys(headers).join(";");
+  const lines = Object.entries(headers).map(([name, value]) => `${name}:${value}\n`);
+  const canonical = [method, url.pathname, "", lines.join(""), names, "UNSIGNED-PAYLOAD"].join("\n");
+  const scope = [date.slice(0, 8), env.AWS_REGION, "s3", "aws4_request"];
+  const hash = createHash("sha256").update(canonical).digest("hex");
+  const text = ["AWS4-HMAC-SHA256", date, scope.join("/"), hash].join("\n");
+  const key = scope.reduce(
+    (secret, part) => createHmac("sha256", secret).update(part).digest(),
+    `AWS4${env.AWS_SECRET_ACCESS_KEY}`,
+  );
+  const signature = createHmac("sha256", key).update(text).digest("hex");
+  const credential = `${env.AWS_ACCESS_KEY_ID}/${scope.join("/")}`;
+  const authorization = `AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=${names}, Signature=${signature}`;
+  return { ...headers, authorization };
+}
+
+/** CPU seconds of a process until now, its user and system time (proc(5)); not known but on Linux. */
+function cpuSecondsOf({ pid }) {
+  const path = `/proc/${pid}/stat`;
+  if (!existsSync(path)) return Number.NaN;
+  const fields = readFileSync(path, "utf8").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 async function time(bytes, action) {

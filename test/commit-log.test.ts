@@ -5,7 +5,7 @@ import { unitAt } from "../src/plan/unit.js";
 import { encodeCommit } from "../src/run/commit.js";
 import { CommitLog, commitName } from "../src/run/log.js";
 import { CountingStore } from "./fleet/counting-store.js";
-import { commitOf, dataOf, makeRun, RECORDS_A_SHARD } from "./fleet/workers.js";
+import { commitOf, dataOf, makeRun, RECORDS_A_SHARD } from "./fleet/made-run.js";
 
 const UNITS = 800;
 const { run, bytes } = makeRun(3, UNITS);

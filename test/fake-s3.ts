@@ -6,7 +6,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { crc32c } from "@node-rs/crc32";
-import { combineCrcs } from "../src/base/crc.js";
+import { combineCrcs, formatCrc } from "../src/base/crc.js";
 import { compareNames } from "../src/store/names.js";
 
 /** How a server may differ from Amazon's. */
@@ -48,16 +48,30 @@ interface Order {
 }
 interface FakeObject {
   readonly bytes: Buffer;
+  /** Where it is not that of the bytes: they were dropped. */
+  readonly size?: number;
   readonly etag: string;
   readonly metadata: Readonly<Record<string, string>>;
   /** Base64, where it is kept. */
   readonly crc32c: string | undefined;
 }
+interface FakePart extends FakeObject {
+  readonly size: number;
+  /** Its CRC32C, always. */
+  readonly sum: number;
+}
+/** What came with a request. */
+interface FakeBody {
+  /** Empty where they were dropped. */
+  readonly bytes: Buffer;
+  readonly size: number;
+  readonly sum: number;
+}
 interface FakeUpload {
   readonly id: string;
   readonly key: string;
   readonly metadata: Readonly<Record<string, string>>;
-  readonly parts: Map<number, FakeObject>;
+  readonly parts: Map<number, FakePart>;
 }
 
 class Refusal extends Error {
@@ -76,6 +90,8 @@ export class FakeS3 {
   readonly uploads = new Map<string, FakeUpload>();
   /** What was asked, such as `PUT a/b?partNumber=1`. */
   readonly requests: string[] = [];
+  /** Whether bytes are kept; otherwise they are summed (CRC32C alone) and dropped, and read back as zeros. */
+  keep = true;
   readonly #server: ReturnType<typeof createServer>;
   readonly #options: Required<Omit<FakeS3Options, "region">> & Pick<FakeS3Options, "region">;
   readonly #orders: Order[] = [];
@@ -144,7 +160,7 @@ export class FakeS3 {
       refuse(request, response, fault);
       return;
     }
-    const body = await readBody(request);
+    const body = await readBody(request, this.keep || method !== "PUT");
     if (fault) {
       refuse(request, response, fault);
       return;
@@ -158,7 +174,7 @@ export class FakeS3 {
       throw new Refusal(301, "PermanentRedirect");
     }
     const sha = headers["x-amz-content-sha256"];
-    if (sha !== "UNSIGNED-PAYLOAD" && sha !== createHash("sha256").update(body).digest("hex"))
+    if (sha !== "UNSIGNED-PAYLOAD" && sha !== createHash("sha256").update(body.bytes).digest("hex"))
       throw new Refusal(400, "XAmzContentSHA256Mismatch");
     if (bucket !== this.bucket) throw new Refusal(404, "NoSuchBucket");
     const call = { method, key, query, headers };
@@ -185,8 +201,8 @@ export class FakeS3 {
     const isMore = keys.length > page.length;
     const encode = encoder(query);
     const entries = page.map((key) => {
-      const { bytes, etag } = this.#object(key);
-      return `<Contents><Key>${encode(key)}</Key><Size>${bytes.length}</Size><ETag>&quot;${etag}&quot;</ETag></Contents>`;
+      const { etag, bytes, size = bytes.length } = this.#object(key);
+      return `<Contents><Key>${encode(key)}</Key><Size>${size}</Size><ETag>&quot;${etag}&quot;</ETag></Contents>`;
     });
     const next = Buffer.from(page.at(-1) ?? "").toString("base64url");
     sendXml(
@@ -223,7 +239,7 @@ export class FakeS3 {
     );
   }
 
-  #answerObject(call: FakeRequest, body: Buffer, response: ServerResponse): void {
+  #answerObject(call: FakeRequest, body: FakeBody, response: ServerResponse): void {
     const { key, headers } = call;
     switch (call.method) {
       case "PUT": {
@@ -252,7 +268,7 @@ export class FakeS3 {
 
   #read({ key, method, headers }: FakeRequest, response: ServerResponse): void {
     const object = this.#object(key);
-    const size = object.bytes.length;
+    const { bytes, size = bytes.length } = object;
     const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? "") ?? [];
     const start = Number(from ?? 0);
     const end = Math.min(size, to === undefined ? size : Number(to) + 1);
@@ -266,10 +282,11 @@ export class FakeS3 {
         Object.entries(object.metadata).map(([name, value]) => [`x-amz-meta-${name}`, value]),
       ),
     });
-    response.end(method === "HEAD" ? undefined : object.bytes.subarray(start, end));
+    const content = bytes.length === size ? bytes.subarray(start, end) : Buffer.alloc(end - start);
+    response.end(method === "HEAD" ? undefined : content);
   }
 
-  #answerUpload(call: FakeRequest, body: Buffer, response: ServerResponse): void {
+  #answerUpload(call: FakeRequest, body: FakeBody, response: ServerResponse): void {
     const { method, key, query, headers } = call;
     if (method === "POST" && query.has("uploads")) {
       const id = randomUUID();
@@ -289,7 +306,7 @@ export class FakeS3 {
       this.uploads.delete(upload.id);
       response.writeHead(204).end();
     } else if (method === "POST") {
-      const object = this.#join(upload, body.toString(), headers);
+      const object = this.#join(upload, body.bytes.toString(), headers);
       this.#create(call, object);
       this.uploads.delete(upload.id);
       sendXml(response, "CompleteMultipartUploadResult", `<ETag>&quot;${object.etag}&quot;</ETag>`);
@@ -313,18 +330,20 @@ export class FakeS3 {
         throw new Refusal(400, "InvalidPart");
       return part;
     });
-    if (parts.slice(0, -1).some(({ bytes }) => bytes.length < this.#options.minPartBytes))
+    if (parts.slice(0, -1).some((part) => part.size < this.#options.minPartBytes))
       throw new Refusal(400, "EntityTooSmall");
-    const bytes = Buffer.concat(parts.map((part) => part.bytes));
-    const size = headers["x-amz-mp-object-size"];
-    if (size !== undefined && Number(size) !== bytes.length) throw new Refusal(400, "InvalidRequest");
-    const sum = parts.reduce((crc, part) => combineCrcs(crc, crc32c(part.bytes), part.bytes.length), 0);
+    const size = parts.reduce((total, part) => total + part.size, 0);
+    const announced = headers["x-amz-mp-object-size"];
+    if (announced !== undefined && Number(announced) !== size) throw new Refusal(400, "InvalidRequest");
+    const sum = parts.reduce((crc, part) => combineCrcs(crc, part.sum, part.size), 0);
     const wanted = headers["x-amz-checksum-crc32c"];
     if (this.#options.keepsCrc && wanted !== undefined && wanted !== base64Of(sum))
       throw new Refusal(400, "BadDigest");
     const digests = Buffer.concat(parts.map(({ etag }) => Buffer.from(etag, "hex")));
+    const bytes = Buffer.concat(parts.map((part) => part.bytes));
     return {
       bytes,
+      ...(bytes.length < size && { size }),
       etag: `${createHash("md5").update(digests).digest("hex")}-${parts.length}`,
       metadata: upload.metadata,
       crc32c: this.#options.keepsCrc ? base64Of(sum) : undefined,
@@ -339,15 +358,18 @@ export class FakeS3 {
   }
 
   #receive(
-    bytes: Buffer,
+    { bytes, size, sum }: FakeBody,
     headers: IncomingMessage["headers"],
     metadata: Readonly<Record<string, string>>,
-  ): FakeObject {
-    const crc = base64Of(crc32c(bytes));
+  ): FakePart {
+    const crc = base64Of(sum);
     const wanted = headers["x-amz-checksum-crc32c"];
     if (this.#options.keepsCrc && wanted !== undefined && wanted !== crc) throw new Refusal(400, "BadDigest");
     const kept = this.#options.keepsCrc && wanted !== undefined ? crc : undefined;
-    return { bytes, etag: createHash("md5").update(bytes).digest("hex"), metadata, crc32c: kept };
+    // Of dropped bytes there is no MD5; the real service's ETag is none either where the bucket has a KMS key.
+    const isDropped = bytes.length < size;
+    const etag = isDropped ? formatCrc(sum) : createHash("md5").update(bytes).digest("hex");
+    return { bytes, size, sum, etag, metadata, crc32c: kept };
   }
 
   #object(key: string): FakeObject {
@@ -357,14 +379,18 @@ export class FakeS3 {
   }
 }
 
-/** The whole body, as long as was announced. */
-async function readBody(request: IncomingMessage): Promise<Buffer> {
+/** The whole body, as long as was announced. @param keep whether its bytes are wanted. */
+async function readBody(request: IncomingMessage, keep: boolean): Promise<FakeBody> {
   const pieces: Buffer[] = [];
-  for await (const piece of request) pieces.push(piece);
-  const body = Buffer.concat(pieces);
+  let [size, sum] = [0, 0];
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    size += piece.length;
+    sum = crc32c(piece, sum);
+    if (keep) pieces.push(piece);
+  }
   const announced = request.headers["content-length"];
-  if (announced !== undefined && Number(announced) !== body.length) throw new Refusal(400, "IncompleteBody");
-  return body;
+  if (announced !== undefined && Number(announced) !== size) throw new Refusal(400, "IncompleteBody");
+  return { bytes: Buffer.concat(pieces), size, sum };
 }
 
 function refuse(

@@ -79,6 +79,19 @@ describe.each<[ProxyFault, string[], string | number]>([
   });
 });
 
+it("damages the content of what comes with its metadata, by chance too, and no command", async () => {
+  const proxy = await start({ rates: { damaged: 1 } });
+  const post = async (type: string, body: string) => {
+    const reply = await fetch(`${proxy.url}/x`, { method: "POST", body, headers: { "content-type": type } });
+    return reply.text();
+  };
+  const parts = ["--b\r\ncontent-type: application/json\r\n\r\n{}", "--b\r\ncontent-type: x\r\n\r\nbod"];
+  const body = (last: string) => `${parts.join("\r\n")}${last}\r\n--b--\r\n`;
+  expect(await post("multipart/related; boundary=b", body("z"))).toBe(`got ${body("{")}`);
+  expect(await post("application/xml", "<x/>")).toBe("got <x/>");
+  expect([...proxy.happened]).toEqual([["damaged", 1]]);
+});
+
 it("draws the same faults from the same seed, at their rates", async () => {
   const outcomes = async (seed: string) => {
     const proxy = await start({ seed, rates: { busy: 0.2, limited: 0.1 } });

@@ -31,7 +31,7 @@ export type ProxyFault =
   | "slow"
   /** The effect takes place, and the reply is cut short. */
   | "torn"
-  /** A bit of the body is turned over. */
+  /** A bit of the content is turned over. */
   | "damaged";
 
 /** Each fault's probability a request. */
@@ -56,6 +56,8 @@ export interface SeenRequest {
   readonly path: string;
   /** Content-Length; 0 where there is none. */
   readonly bodyBytes: number;
+  /** Content-Type; empty where there is none. */
+  readonly type: string;
 }
 
 /** How the proxy fails. */
@@ -145,6 +147,7 @@ export class FaultyProxy {
       method: request.method ?? "GET",
       path: request.url ?? "/",
       bodyBytes: Number(request.headers["content-length"] ?? 0),
+      type: request.headers["content-type"] ?? "",
     };
     this.#options.onRequest?.(seen);
     const fault = this.#choose(seen);
@@ -167,7 +170,10 @@ export class FaultyProxy {
         return;
       case "slow":
         await sleep(randomBelow(slowMs, this.#random) + 1);
-        this.#forward(request, response, undefined);
+        this.#forward(request, response);
+        return;
+      case "damaged":
+        this.#forward(request, response, fault, contentPlace(seen));
         return;
       default:
         this.#forward(request, response, fault);
@@ -187,12 +193,12 @@ export class FaultyProxy {
     for (const [fault, rate] of Object.entries(rates) as [ProxyFault, number][]) {
       left -= rate;
       // By chance only content is damaged: of a damaged command nobody could say more than that it is none.
-      if (left < 0) return fault === "damaged" && request.method !== "PUT" ? undefined : fault;
+      if (left < 0) return fault === "damaged" && contentPlace(request) === undefined ? undefined : fault;
     }
     return undefined;
   }
 
-  #forward(request: IncomingMessage, response: ServerResponse, fault: ProxyFault | undefined): void {
+  #forward(request: IncomingMessage, response: ServerResponse, fault?: ProxyFault, damagedAt = 0): void {
     const upstream: ClientRequest = requestHttp({
       host: this.#target.hostname,
       port: this.#target.port,
@@ -209,7 +215,7 @@ export class FaultyProxy {
     request.on("close", () => {
       if (!request.complete) upstream.destroy();
     });
-    if (fault === "damaged") request.pipe(turnOverABit()).pipe(upstream);
+    if (fault === "damaged") request.pipe(turnOverABit(damagedAt)).pipe(upstream);
     else request.pipe(upstream);
   }
 
@@ -243,14 +249,22 @@ export class FaultyProxy {
   }
 }
 
-/** Damages the first byte of what passes. */
-function turnOverABit(): Transform {
-  let isDone = false;
+/** A place of the body where content is: the first byte of a PUT's, the last of what comes with its metadata (Google's multipart/related). */
+function contentPlace({ method, type, bodyBytes }: SeenRequest): number | undefined {
+  if (method === "PUT") return 0;
+  const boundary = /^multipart\/related; boundary=(\S+)$/.exec(type)?.[1];
+  return boundary === undefined ? undefined : bodyBytes - `\r\n--${boundary}--\r\n`.length - 1;
+}
+
+/** Damages a byte of what passes. */
+function turnOverABit(at: number): Transform {
+  let passed = 0;
   return new Transform({
     transform(piece: Buffer, _, done) {
       const copy = Buffer.from(piece);
-      if (!isDone && copy.length > 0) copy[0] = (copy[0] ?? 0) ^ 1;
-      isDone ||= copy.length > 0;
+      const place = at - passed;
+      if (place >= 0 && place < copy.length) copy[place] = (copy[place] ?? 0) ^ 1;
+      passed += copy.length;
       done(null, copy);
     },
   });

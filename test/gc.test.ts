@@ -34,8 +34,10 @@ beforeEach(async () => {
   store = new MemoryStore();
 });
 
-async function makeRun(at: Store = store): Promise<void> {
-  expect(await work(workshop, { store: at, spool: await temporaryFolder(), uuid: "maker" })).toBe("complete");
+async function makeRun(at: Store = store, speed = 1): Promise<void> {
+  expect(await work(workshop, { store: at, spool: await temporaryFolder(), uuid: "maker", speed })).toBe(
+    "complete",
+  );
 }
 
 const collect = (changes: Partial<GcOptions> = {}, at: Store = store) =>
@@ -171,7 +173,7 @@ it("lets a worker lose that slept through it, between its data and its commit", 
   });
   let slept: Awaited<ReturnType<typeof collect>> | undefined;
   const sleeper = before(store, "create", "tpu_0/shard_0001.json", async () => {
-    await makeRun();
+    await makeRun(store, 200); // It has to find the sleeper silent.
     slept = await collect();
   });
   await work(workshop, { store: sleeper, spool: await temporaryFolder(), uuid: "sleeper", wrap: flip });

@@ -1,11 +1,12 @@
-// A worker inside the test's own process, for tests that make its every call fail: the loop, claims, leases, log, shard
-// writer, spool and stores are those that ship, put together as `run/extract.ts` does; the model runs in place, its session
-// shared by all workers of the test, and writes its rows through the file system under test. The dataset is looked at in place, too.
+// A worker inside the test's own process, for tests that make its every call fail: `extract` as it ships, in surroundings of the test's. The
+// model runs in place, its session shared by all workers of the test, and writes its rows through the file system under test; the dataset is
+// looked at in place, too.
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { type Clock, realClock } from "../src/base/clock.js";
 import { flattenError } from "../src/base/error-transfer.js";
-import { ownProcess } from "../src/base/process-identity.js";
+import { type Processes, realProcesses } from "../src/base/process-identity.js";
 import { resolveExtractOptions } from "../src/cli/extract-options.js";
 import { type DatasetScan, recordsOfStream, sampleRecords, scanStream } from "../src/data/scan.js";
 import { splitDataset } from "../src/data/split.js";
@@ -13,22 +14,12 @@ import { LocalUnitReader } from "../src/data/unit-reader.js";
 import type { Execution, LoadedModel } from "../src/engine/engine.js";
 import { createEngine } from "../src/engine/engines.js";
 import { buildGraph } from "../src/model/model.js";
-import { Claims } from "../src/run/claims.js";
 import { computeUnit, type UnitJob, type UnitResult } from "../src/run/compute-unit.js";
-import { DerivedFiles } from "../src/run/derived-files.js";
 import { asComputeError, type UnitRunner } from "../src/run/engine-process.js";
+import type { Environment } from "../src/run/environment.js";
+import { type ExtractReporter, type ExtractResult, extract } from "../src/run/extract.js";
 import type { ExtractOptions } from "../src/run/extract-options.js";
-import { Heartbeat, type HeartbeatState } from "../src/run/heartbeat.js";
-import { Leases } from "../src/run/leases.js";
-import { CommitLog } from "../src/run/log.js";
-import { openRun } from "../src/run/open-run.js";
-import { paceOf } from "../src/run/pace.js";
-import { Preemption } from "../src/run/preemption.js";
-import { Progress } from "../src/run/progress.js";
 import { planRun, type RunPlan } from "../src/run/run-plan.js";
-import { ShardWriter } from "../src/run/shard-writer.js";
-import { Spool } from "../src/run/spool.js";
-import { runWorker, type WorkerOutcome } from "../src/run/worker.js";
 import { Hasher } from "../src/shard/hash.js";
 import { type FileSystem, nodeFileSystem } from "../src/store/file-system.js";
 import type { Store } from "../src/store/store.js";
@@ -89,7 +80,7 @@ export async function closeWorkshop(workshop: Workshop): Promise<void> {
   await workshop.hasher.close();
 }
 
-/** One worker's life, from its first call to its last. @throws as `extract` does. */
+/** One worker's life, from its first call to its last: `extract` itself. @throws as it does. */
 export async function work(
   workshop: Workshop,
   parts: {
@@ -99,121 +90,62 @@ export async function work(
     readonly uuid: string;
     /** Changes the runner: for engines that misbehave. */
     readonly wrap?: (runner: UnitRunner) => UnitRunner;
+    /** How many times as fast as others' its clock goes: it need not wait long for somebody who sleeps. */
+    readonly speed?: number;
   },
-): Promise<WorkerOutcome> {
+): Promise<ExtractResult["outcome"]> {
   const { plan, hasher } = workshop;
-  const { store, uuid, fs = nodeFileSystem } = parts;
-  const { options } = plan;
-  const preemption = new Preemption();
-  // A process that is gone as soon as somebody else looks.
-  const me = ownProcess();
-  const process = me && { ...me, pid: 2 ** 22 + 1 };
-  const leases = new Leases(store, { worker: uuid, process, leaseSeconds: options.leaseSeconds });
-  const progress = new Progress();
-  let status: HeartbeatState["status"] = "starting";
-  const heartbeat = new Heartbeat(store, uuid, () => ({ ...NO_NEWS, uuid, status }));
-  await heartbeat.start(paceOf(store, options.leaseSeconds).beatMs);
-  try {
-    const opened = await openRun({
-      store,
-      plan,
-      leases,
-      hasher,
-      signal: preemption.stopping,
-      scan: scanInPlace,
-      onNote: () => {},
-      onWarning: () => {},
-      onReading: () => {},
-    });
-    const spool = new Spool(parts.spool, fs);
-    await spool.prepare();
-    const log = new CommitLog(store, opened.run, opened.bytes);
-    await log.refresh();
-    // Before the loop, and not beside it as `extract` does, so that the calls come in the same order each time.
-    const missing = await log.findMissingData();
-    const { workerId, steal } = options;
-    const repair = Promise.resolve(missing);
-    const claims = new Claims(log, leases, { uuid, stream: workerId, steal, repair });
-    const { samples_per_shard: samplesPerShard, max_skipped: maxSkipped } = opened.run.identity;
-    const reader = new LocalUnitReader({
-      streams: plan.dataset.streams,
-      tables: opened.tables,
-      samplesPerShard,
-      model: plan.checkpoint.path,
-      rules: plan.rules,
-      maxSkipped,
-    });
-    const shards = new ShardWriter({
-      run: opened.run,
-      store,
-      log,
-      spool,
-      hasher,
-      format: plan.format,
-      activations: plan.activations,
-      selection: plan.selection,
-      limits: plan.limits,
-      worker: { uuid, workerId: options.workerId, host: "test", process, started: "" },
-      ready: opened.weights,
-    });
-    const inPlace = new InPlaceRunner(workshop, fs);
-    const runner = parts.wrap?.(inPlace) ?? inPlace;
-    const derived = new DerivedFiles({
-      store,
-      run: opened.run,
-      log,
-      workerId,
-      datasetPath: "",
-      modelPath: "",
-      checkpointDir: undefined,
-    });
-    try {
-      status = "running";
-      await derived.write("running", []);
-      const outcome = await runWorker({
-        claims,
-        leases,
-        reader,
-        runner,
-        shards,
-        preemption,
-        progress,
-        pollMs: 5,
-      });
-      status = outcome;
-      const isWhole = log.committed === log.unitTotal;
-      await log.refresh();
-      if (isWhole) await derived.complete(progress.takeStreams(), progress.shards > 0);
-      else await derived.write(outcome, progress.takeStreams(), undefined, true);
-      return outcome;
-    } finally {
-      await spool.removeAll();
-    }
-  } catch (error) {
-    status = "failed";
-    throw error;
-  } finally {
-    await leases.releaseAll().catch(() => {});
-    await heartbeat.stop().catch(() => {});
-    preemption.dispose();
-  }
+  const { store, spool, uuid, fs = nodeFileSystem, wrap = (runner) => runner, speed = 1 } = parts;
+  const environment: Environment = {
+    clock: impatientClock(uuid, speed),
+    host: "test",
+    processes: mortal,
+    signals: { on: () => {}, off: () => {} },
+    disk: fs,
+    scan: scanInPlace,
+    planRun: async () => plan,
+    openStore: () => store,
+    createHasher: () => ({ hash: (path, ranges) => hasher.hash(path, ranges), close: async () => {} }),
+    createReader: (options) => new LocalUnitReader(options),
+    createRunner: () => ({ loadSeconds: 0, ...bound(wrap(new InPlaceRunner(workshop, fs))) }),
+  };
+  return (await extract({ ...plan.options, spool }, silent, environment)).outcome;
 }
 
-const NO_NEWS = {
-  worker_id: 0,
-  host: "test",
-  pid: 0,
-  process: null,
-  started: "",
-  unit: null,
-  shards: 0,
-  samples: 0,
-  tokens: 0,
-  tokens_computed: 0,
-  bytes: 0,
-  seconds: 0,
-  message: null,
+/** Nobody is told anything. */
+const silent: ExtractReporter = { note: () => {}, warn: () => {}, reading: () => {}, started: () => {} };
+
+/** A process that is gone as soon as somebody else looks. */
+const mortal: Processes = {
+  own: () => {
+    const me = realProcesses.own();
+    return me && { ...me, pid: 2 ** 22 + 1 };
+  },
+  isAlive: (identity) => realProcesses.isAlive(identity),
 };
+
+/** The real clock without the wait for others, or one that goes faster; the first name that it gives is the worker's. */
+function impatientClock(uuid: string, speed: number): Clock {
+  let given = false;
+  return {
+    ...realClock,
+    now: () => realClock.now() * speed,
+    sleep: (ms, signal) => realClock.sleep(Math.min(ms / speed, 5), signal),
+    after: (ms, action) => realClock.after(ms / speed, action),
+    every: (ms, action) => realClock.every(ms / speed, action),
+    uuid: () => {
+      const first = !given;
+      given = true;
+      return first ? uuid : realClock.uuid();
+    },
+  };
+}
+
+const bound = (runner: UnitRunner): UnitRunner => ({
+  start: () => runner.start(),
+  compute: (job, spool, onProgress) => runner.compute(job, spool, onProgress),
+  stop: () => runner.stop(),
+});
 
 /** Runs units where it is called, and writes their rows through a file system of the test's. */
 class InPlaceRunner implements UnitRunner {

@@ -1,15 +1,18 @@
-// `--engine`, `--device`, `--plugin` and `--compute-dtype`: what computes, where, and in what. They depend on each other, so
-// they are resolved together.
+// `--engine`, `--device`, `--plugin`, `--compute-dtype` and `--tensor-parallel`: what computes, where, and in what. They depend on
+// each other, so they are resolved together.
 
 import { SluiceError } from "../base/errors.js";
 import { chooseEngine, findDevices, type MachineDevices } from "../engine/choose-engine.js";
 import { deviceOf } from "../engine/pjrt/find-plugins.js";
 import type { ExtractOptions } from "../run/extract-options.js";
-import { parseChoice } from "./values.js";
+import { parseChoice, parseWhole } from "./values.js";
 
 /** What is to compute. */
 export interface EngineSettings
-  extends Pick<ExtractOptions, "engine" | "device" | "plugin" | "computeDType" | "weights"> {
+  extends Pick<
+    ExtractOptions,
+    "engine" | "device" | "plugin" | "computeDType" | "weights" | "tensorParallel"
+  > {
   /** What the user should know: a device that is left unused. */
   readonly engineNote: string | undefined;
 }
@@ -21,7 +24,11 @@ export interface EngineFlags {
   readonly plugin: string | undefined;
   readonly computeDType?: string | undefined;
   readonly weights?: string | undefined;
+  readonly tensorParallel?: string | undefined;
 }
+
+/** No host has more devices. */
+const MAX_DEVICES = 256;
 
 type Device = ExtractOptions["device"];
 
@@ -46,6 +53,7 @@ export function resolveEngine(flags: EngineFlags, look: () => MachineDevices = f
     "bfloat16",
   ]);
   const weights = parseChoice("--weights", flags.weights ?? "auto", ["auto", "packed", "mapped"]);
+  const tensorParallel = parseWhole("--tensor-parallel", flags.tensorParallel ?? "1", 1, MAX_DEVICES);
   const isXla =
     asked === "xla" || (asked === "auto" && (flags.plugin !== undefined || isAccelerator(device)));
   const chosen: Chosen = isXla
@@ -59,8 +67,21 @@ export function resolveEngine(flags: EngineFlags, look: () => MachineDevices = f
   if (engine !== "xla") {
     if (flags.plugin !== undefined) throw conflict("--plugin is for --engine xla", `--engine ${engine}`);
     if (isAccelerator(device)) throw conflict(`${engine} computes on the CPU`, `--device ${device}`);
+    if (flags.tensorParallel !== undefined)
+      throw conflict(
+        `--tensor-parallel is for --engine xla, and ${engine} was ${asked === engine ? "asked for" : "chosen"}`,
+        `--tensor-parallel ${tensorParallel}`,
+      );
   }
-  return { engine, device: chosen.device, plugin: plugin ?? null, computeDType, weights, engineNote: note };
+  return {
+    engine,
+    device: chosen.device,
+    plugin: plugin ?? null,
+    computeDType,
+    weights,
+    tensorParallel,
+    engineNote: note,
+  };
 }
 
 function isAccelerator(device: Device | "auto"): boolean {

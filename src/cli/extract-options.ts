@@ -139,6 +139,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
       plugin: text("plugin"),
       computeDType: text("computeDtype"),
       weights: text("weights"),
+      tensorParallel: text("tensorParallel"),
     }),
     seed: whole("--seed", text("seed"), 0, 0xffffffff) ?? 42,
     maxSkipped: resolveMaxSkipped(text("maxSkipped")),

@@ -96,6 +96,10 @@ export function registerExtract(program: Command): void {
     )
     .option("--device <name>", "auto, cpu, cuda, tpu (default: auto)")
     .option("--plugin <file>", "the library of a PJRT plug-in (default: the first that sluice plugins lists)")
+    .option(
+      "--tensor-parallel <n>",
+      "devices that share one model, for one too large for a device: a divisor of their number (--engine xla) (default: 1)",
+    )
     .option("--seed <n>", "of variants and random positions (default: 42)")
     .option("--max-skipped <n>", "unusable records of one unit: a number or all (default: half, at least 8)")
     .option("--threads <n>", "CPU threads of the engine (default: all)")

@@ -15,15 +15,18 @@ export interface EngineOptions {
   readonly compute?: "float32" | "bfloat16";
   /** The library of a PJRT plug-in, for `xla`. */
   readonly plugin?: string | null;
+  /** Devices that share the model, for `xla`; 1 where left out. */
+  readonly tensorParallel?: number;
 }
 
 const ENGINES: Readonly<Record<string, (options: EngineOptions) => Engine>> = {
   onnx: onnxEngine,
   reference: referenceEngine,
-  xla: ({ plugin, compute = "float32", threads }) => {
+  xla: ({ plugin, compute = "float32", threads, tensorParallel = 1 }) => {
     if (!plugin) throw new SluiceError("bug", "the engine xla was asked for without a plug-in");
     // Only where it is asked for: it loads a native library, which there is not for every machine.
-    const engine = import("./xla.js").then(({ xlaEngine }) => xlaEngine({ plugin, compute, threads }));
+    const options = { plugin, compute, threads, tensorParallel };
+    const engine = import("./xla.js").then(({ xlaEngine }) => xlaEngine(options));
     engine.catch(() => {}); // Raised by load.
     return { name: "xla", load: async (graph, weights) => (await engine).load(graph, weights) };
   },

@@ -1,20 +1,25 @@
 // XLA through a PJRT plug-in: one way to CPUs, GPUs and TPUs. Weights are brought to each device once; a program is compiled
 // for each shape of batch, of which there are few (plan/batch-shapes.ts). Batches go to the devices in turn, and the next
-// ones are enqueued while the outputs of the last are copied and written.
+// ones are enqueued while the outputs of the last are copied and written. Where one device is too small for the model, groups of them
+// share it: a group computes one program together, and batches go to the groups in turn.
 
 import { basename } from "node:path";
+import { bytesOf } from "../base/dtype.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
-import { type Graph, weightsOf } from "../graph/graph.js";
+import type { Graph } from "../graph/graph.js";
+import type { HloOutput } from "../graph/stablehlo.js";
 import type { Weights } from "../graph/weights.js";
 import { SHAPE_RULE } from "../plan/batch-shapes.js";
 import { describeCpu } from "./cpu.js";
+import { requireDeviceMemory } from "./device-memory.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
-import { storeMadeWeights } from "./made-weights.js";
 import { deviceOf } from "./pjrt/find-plugins.js";
 import type { Client, Device, DeviceBuffer } from "./pjrt/pjrt.js";
 import { openPlugin } from "./pjrt/plugin.js";
 import { type HloBatch, padBatch } from "./xla-batch.js";
+import { groupDevices } from "./xla-groups.js";
 import { XlaPrograms } from "./xla-programs.js";
+import { prepareModel } from "./xla-source.js";
 import { uploadWeights } from "./xla-weights.js";
 
 /** What the engine is told. */
@@ -22,9 +27,11 @@ export interface XlaOptions {
   /** The plug-in's library. */
   readonly plugin: string;
   readonly compute: "float32" | "bfloat16";
-  /** CPU plug-in: threads, and devices that it shows (1). */
+  /** CPU plug-in: threads, and devices that it shows (as many as share the model). */
   readonly threads: number;
   readonly cpuDevices?: number;
+  /** Devices that share the model, each with a part of the weights (1): a divisor of the machine's devices. */
+  readonly tensorParallel?: number;
 }
 
 /** The {@link Engine} on a PJRT plug-in. */
@@ -34,10 +41,12 @@ export function xlaEngine(options: XlaOptions): Engine {
     async load(graph: Graph, weights: Weights): Promise<LoadedModel> {
       process.env.NPROC = String(options.threads); // XLA's own variable for the size of its thread pools on a CPU.
       const plugin = await openPlugin(options.plugin);
-      const client = await plugin.createClient(isCpu(options) ? { cpuDevices: options.cpuDevices ?? 1 } : {});
+      const cpuDevices = options.cpuDevices ?? options.tensorParallel ?? 1;
+      const client = await plugin.createClient(isCpu(options) ? { cpuDevices } : {});
       try {
         return await XlaModel.load(client, graph, weights, options);
       } catch (error) {
+        await client.release().catch(() => {}); // Refused where weights are left on the devices: the process ends with them.
         if (isSluiceError(error)) throw error;
         throw new SluiceError("config", "XLA cannot load the model", {
           found: messageOf(error),
@@ -53,10 +62,10 @@ function isCpu({ plugin }: XlaOptions): boolean {
   return deviceOf(plugin) === "cpu";
 }
 
-/** A device with the weights on it. */
+/** Devices that compute a batch together, and the weights on each. */
 interface Place {
-  readonly device: Device;
-  readonly weights: readonly DeviceBuffer[];
+  readonly group: readonly Device[];
+  readonly weights: readonly (readonly DeviceBuffer[])[];
 }
 
 class XlaModel implements LoadedModel {
@@ -70,11 +79,17 @@ class XlaModel implements LoadedModel {
   #runs = 0;
 
   static async load(client: Client, graph: Graph, weights: Weights, options: XlaOptions): Promise<XlaModel> {
-    const stored = storeMadeWeights(weights, weightsOf(graph));
-    const programs = new XlaPrograms(client, graph, stored, options.compute);
+    const groups = groupDevices(client.devices, options.tensorParallel ?? 1);
+    const source = prepareModel(graph, weights, options);
+    const programs = new XlaPrograms(client, source);
+    requireDeviceMemory(programs.parameters, {
+      devices: client.devices.length,
+      tensorParallel: groups[0]?.length ?? 1,
+      limit: client.devices[0]?.memory()?.limit ?? null,
+    });
     const places: Place[] = [];
-    for (const device of client.devices)
-      places.push({ device, weights: await uploadWeights(client, device, programs.parameters, stored) });
+    for (const group of groups)
+      places.push({ group, weights: await uploadWeights(client, group, programs.parameters, source) });
     return new XlaModel(client, programs, places, options);
   }
 
@@ -94,39 +109,33 @@ class XlaModel implements LoadedModel {
     if (!place || !staging) throw new SluiceError("bug", "XLA: there is no device");
     const { selection } = this.#programs;
     const padded = padBatch(batch, selection);
-    const { executable, outputs } = await this.#programs.find(padded.shape, place.device);
-    const inputs = this.#upload(padded, place.device);
-    const results = await executable.execute([[...inputs, ...place.weights]]).finally(() => {
-      for (const input of inputs) input.release();
+    const { executable, outputs } = await this.#programs.find(padded.shape, place.group);
+    const inputs = place.group.map((device) => this.#upload(padded, device));
+    const args = place.weights.map((weights, d) => [...(inputs[d] ?? []), ...weights]);
+    const results = await executable.execute(args).finally(() => {
+      for (const input of inputs.flat()) input.release();
     });
-    const buffers = results.outputs[0] ?? [];
     try {
-      const copies = buffers.map((buffer, i) =>
-        buffer.toHost(take(staging, i, this.#programs.bytesOf(outputs[i]))),
-      );
+      const rows = selection === "rows" ? batch.rows.length : batch.samples;
+      const copies = outputs.map((output, i) => {
+        const buffers = results.outputs.flatMap((list) => list[i] ?? []);
+        return copyRows(output, rows, buffers, take(staging, i, output.rows * rowBytes(output)));
+      });
       const copied = await Promise.allSettled(copies);
       await results.done; // What went wrong on the device is said here.
-      return outputs.map((output, i) => {
+      return outputs.map(({ name, width, dtype }, i) => {
         const copy = copied[i];
-        if (copy?.status !== "fulfilled") throw copy?.reason ?? new Error(`no output ${output.name}`);
-        const rows = selection === "rows" ? batch.rows.length : batch.samples;
-        const bytes = (this.#programs.bytesOf(output) / output.rows) * rows;
-        return {
-          name: output.name,
-          rows,
-          width: output.width,
-          dtype: output.dtype,
-          data: copy.value.subarray(0, bytes),
-        };
+        if (copy?.status !== "fulfilled") throw copy?.reason ?? new Error(`no output ${name}`);
+        return { name, rows, width, dtype, data: copy.value };
       });
     } finally {
-      for (const buffer of buffers) buffer.release();
+      for (const buffer of results.outputs.flat()) buffer.release();
     }
   }
 
   async close(): Promise<void> {
     await this.#client.drain();
-    for (const { weights } of this.#places) for (const buffer of weights) buffer.release();
+    for (const { weights } of this.#places) for (const buffer of weights.flat()) buffer.release();
     await this.#programs.release();
     await this.#client.release();
   }
@@ -147,6 +156,26 @@ class XlaModel implements LoadedModel {
   }
 }
 
+/** The first rows of an output: from each device its own, or all from the first. */
+async function copyRows(
+  output: HloOutput,
+  rows: number,
+  buffers: readonly DeviceBuffer[],
+  target: Uint8Array,
+): Promise<Uint8Array> {
+  const each = (output.rows / output.parts) * rowBytes(output);
+  const wanted = rows * rowBytes(output);
+  const holders = buffers.slice(0, output.parts).filter((_, part) => part * each < wanted);
+  await Promise.all(
+    holders.map((buffer, part) => buffer.toHost(target.subarray(part * each, (part + 1) * each))),
+  );
+  return target.subarray(0, wanted);
+}
+
+function rowBytes({ width, dtype }: HloOutput): number {
+  return width * bytesOf(dtype);
+}
+
 /** The first bytes of a place that is kept from batch to batch. */
 function take(staging: Uint8Array[], i: number, bytes: number): Uint8Array {
   const kept = staging[i];
@@ -158,6 +187,7 @@ function take(staging: Uint8Array[], i: number, bytes: number): Uint8Array {
 
 function describe({ plugin, platform, platformVersion, devices }: Client, options: XlaOptions): Execution {
   const kind = devices[0]?.kind ?? platform;
+  const { tensorParallel = 1 } = options;
   return {
     engine: "xla",
     plugin: basename(plugin.file),
@@ -167,6 +197,7 @@ function describe({ plugin, platform, platformVersion, devices }: Client, option
     platform,
     device: kind,
     devices: devices.length,
+    ...(tensorParallel > 1 ? { tensor_parallel: tensorParallel } : {}),
     compute: options.compute,
     shapes: SHAPE_RULE,
     ...(platform === "cpu" ? { ...describeCpu(), threads: options.threads } : {}),

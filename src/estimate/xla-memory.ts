@@ -10,6 +10,8 @@ const PROCESSES = 700 * 2 ** 20;
 export interface XlaMemoryOptions {
   readonly device: "cpu" | "cuda" | "tpu";
   readonly compute: "float32" | "bfloat16";
+  /** Devices that share the model. */
+  readonly tensorParallel: number;
   /** Outputs and intermediates of a batch at most. */
   readonly batchBytes: number;
   /** The machine's or container's memory in bytes. */
@@ -18,12 +20,14 @@ export interface XlaMemoryOptions {
 
 /**
  * What a worker needs of the machine's memory. On a CPU the weights are there once in the dtype that is computed in: read in place where
- * the file has them in that dtype and at a multiple of 64 bytes, which this does not count on. An accelerator has its own memory.
+ * the file has them in that dtype and at a multiple of 64 bytes, which this does not count on. A CPU's devices that share the model each
+ * have their part of them, and a batch of their own. An accelerator has its own memory (engine/device-memory.ts).
  * @throws SluiceError `config` where that does not fit.
  */
 export function estimateXlaMemory(sizes: ModelSizes, options: XlaMemoryOptions): MemoryNeed {
   const { linearElements, otherElements, storedBytes } = sizes;
-  const { device, compute, batchBytes, total } = options;
+  const { device, compute, tensorParallel, total } = options;
+  const batchBytes = options.batchBytes * (device === "cpu" ? tensorParallel : 1);
   const tables = storedBytes * (otherElements / Math.max(1, linearElements + otherElements));
   const weights = device === "cpu" ? linearElements * (compute === "float32" ? 4 : 2) + tables : 0;
   const need = { private: PROCESSES + weights + batchBytes, mapped: storedBytes };

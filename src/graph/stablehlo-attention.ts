@@ -28,13 +28,21 @@ export function attend(
   q: HloValue,
   k: HloValue,
   v: HloValue,
-  { shape: { samples, length }, compute }: HloOptions,
+  { shape: { samples, length }, compute, plan }: HloOptions,
 ): HloValue {
-  const { kvHeads } = node;
+  // Where there are fewer key-value heads than parts of the heads, the parts that share one have it each.
+  const kvHeads = leastCommonMultiple(node.kvHeads, plan?.headParts ?? 1);
   const group = node.heads / kvHeads;
   const d = node.width / node.heads;
   const queries = f.transpose(f.reshape(q, [samples, length, kvHeads, group, d]), [0, 2, 3, 1, 4]);
-  const byHead = (x: HloValue) => f.transpose(f.reshape(x, [samples, length, kvHeads, d]), [0, 2, 1, 3]);
+  const repeat = (x: HloValue) => {
+    const each = kvHeads / node.kvHeads;
+    if (each === 1) return x;
+    const heads = f.reshape(x, [samples, length, node.kvHeads, d]);
+    return f.broadcast(heads, [samples, length, node.kvHeads, each, d], [0, 1, 2, 4]);
+  };
+  const byHead = (x: HloValue) =>
+    f.transpose(f.reshape(repeat(x), [samples, length, kvHeads, d]), [0, 2, 1, 3]);
   const [keys, values] = [byHead(k), byHead(v)];
   const blocks: HloValue[] = [];
   for (let from = 0; from < length; from += BLOCK) {
@@ -106,6 +114,12 @@ function attendBlock(
   ]);
   const total = f.broadcast(f.reduce("add", powers, 4), mixed.shape, [0, 1, 2, 3]);
   return f.binary("divide", mixed, total);
+}
+
+function leastCommonMultiple(a: number, b: number): number {
+  let multiple = a;
+  while (multiple % b !== 0) multiple += a;
+  return multiple;
 }
 
 /** i1 [n, seen]: whether the query at `from` + row sees the key at `first` + column. */

@@ -4,7 +4,9 @@
 import type { ActivationKind, GraphNode, ValueId } from "./graph.js";
 import type { HloOptions, ParameterRole } from "./stablehlo.js";
 import { attend } from "./stablehlo-attention.js";
+import { spellSharding } from "./stablehlo-sharding.js";
 import { type HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
+import type { Layout } from "./tensor-parallel.js";
 
 /** Where an operation finds what it reads. */
 export interface Scope {
@@ -40,7 +42,8 @@ export class StableHloOps {
     switch (node.op) {
       case "embed": {
         const ids = f.reshape(this.#scope.tokens(), [samples * length]);
-        return f.convert(f.gatherRows(this.#scope.parameter(node.weight, "table"), ids), "f32");
+        const rows = f.gatherRows(this.#scope.parameter(node.weight, "table"), ids);
+        return f.convert(this.#place(node, rows), "f32");
       }
       case "embedPositions":
         return this.#embedPositions(this.#scope.parameter(node.weight, "table"), node.width);
@@ -75,6 +78,15 @@ export class StableHloOps {
     }
   }
 
+  /** On several chips: puts rows where the plan has them. Other values are where those are that they are made from. */
+  #place(node: GraphNode, rows: HloValue): HloValue {
+    const { plan } = this.#options;
+    if (!plan) return rows;
+    const spell = (layout: Layout) =>
+      spellSharding(plan, 2, layout === "whole" ? null : 1, layout === "heads" ? "heads" : "chips");
+    return plan.layoutsOf(node).reduce((x, layout) => this.#f.constrain(x, spell(layout)), rows);
+  }
+
   /** A vector along the features of a matrix, or along the last dimension. */
   #along(vector: HloValue, x: HloValue): HloValue {
     return this.#f.broadcast(vector, x.shape, [x.shape.length - 1]);
@@ -94,8 +106,8 @@ export class StableHloOps {
     const weight = this.#scope.parameter(node.weight, "matrix");
     const times = (rows: HloValue) =>
       f.dot(f.convert(rows, weight.type), weight, { contracting: [1, node.inputMajor ? 0 : 1] });
-    const product =
-      weight.type === "bf16" && this.#scope.makesScores(node) ? this.#inTwoTerms(x, times) : times(x);
+    const isPrecise = weight.type === "bf16" && this.#scope.makesScores(node);
+    const product = this.#place(node, isPrecise ? this.#inTwoTerms(x, times) : times(x));
     if (node.bias === null) return product;
     return f.binary("add", product, this.#along(this.#scope.parameter(node.bias, "vector"), product));
   }

@@ -40,26 +40,39 @@ export function tensorType({ shape, type }: Omit<HloValue, "name">): string {
 export class HloFunction {
   readonly #lines: string[] = [];
   readonly #arguments: HloValue[] = [];
+  /** Of arguments, by their names. */
+  readonly #shardings = new Map<string, string>();
   #count = 0;
 
-  /** Adds an argument. */
-  argument(shape: readonly number[], type: HloType): HloValue {
+  /** Adds an argument. @param sharding where it lies (stablehlo-sharding.ts); for the module's main function. */
+  argument(shape: readonly number[], type: HloType, sharding?: string): HloValue {
     const value = { name: `%a${this.#arguments.length}`, shape, type };
     this.#arguments.push(value);
+    if (sharding !== undefined) this.#shardings.set(value.name, sharding);
     return value;
   }
 
-  /** The function's text. @param head such as `func.func private @name`. */
-  text(head: string, results: readonly HloValue[]): string {
-    const parameters = this.#arguments.map((a) => `${a.name}: ${tensorType(a)}`).join(", ");
+  /** The function's text. @param head such as `func.func private @name`. @param shardings of the results, as of arguments. */
+  text(head: string, results: readonly HloValue[], shardings: readonly (string | undefined)[] = []): string {
+    const parameters = this.#arguments.map(
+      (a) => `${a.name}: ${tensorType(a)}${attribute(this.#shardings.get(a.name))}`,
+    );
+    const given = results.map((r, i) => `${tensorType(r)}${attribute(shardings[i])}`);
     const types = results.map(tensorType).join(", ");
     const names = results.map((r) => r.name).join(", ");
     return [
-      `  ${head}(${parameters}) -> (${types}) {`,
+      `  ${head}(${parameters.join(", ")}) -> (${given.join(", ")}) {`,
       ...this.#lines,
       `    return ${names} : ${types}`,
       "  }",
     ].join("\n");
+  }
+
+  /** The value, and where it is to lie from here on. @param sharding as {@link argument} takes it. */
+  constrain(x: HloValue, sharding: string): HloValue {
+    const name = `%v${this.#count++}`;
+    this.#lines.push(`    ${name} = sdy.sharding_constraint ${x.name} ${sharding} : ${tensorType(x)}`);
+    return { ...x, name };
   }
 
   /** Calls another function of the module. */
@@ -266,6 +279,10 @@ export class HloFunction {
   #require(condition: boolean, what: string): void {
     if (!condition) throw new SluiceError("bug", `StableHLO: ${what} do not fit`);
   }
+}
+
+function attribute(sharding: string | undefined): string {
+  return sharding === undefined ? "" : ` {sdy.sharding = #sdy.sharding${sharding}}`;
 }
 
 function elements(shape: readonly number[]): number {

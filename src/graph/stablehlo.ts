@@ -9,8 +9,10 @@ import type { Graph, GraphNode, ValueId } from "./graph.js";
 import { scoreProjections } from "./score-projections.js";
 import { type Segment, segmentsOf } from "./segments.js";
 import { type Scope, StableHloOps } from "./stablehlo-ops.js";
+import { spellMesh, spellSharding } from "./stablehlo-sharding.js";
 import { HloFunction, type HloValue, typeOf } from "./stablehlo-text.js";
-import type { Weights } from "./weights.js";
+import type { TensorParallel } from "./tensor-parallel.js";
+import type { TensorShapes } from "./weights.js";
 
 /** The static shape of a batch. */
 export interface HloShape {
@@ -26,6 +28,8 @@ export interface HloParameter {
   readonly name: string;
   readonly shape: readonly number[];
   readonly dtype: FloatDType;
+  /** The dimension along which each chip has its equal part; null where each has all of it. */
+  readonly split: number | null;
 }
 
 /** The tokens of a batch, or what is to be given back of it. */
@@ -38,6 +42,8 @@ export interface HloInput {
 export interface HloOutput {
   readonly name: string;
   readonly rows: number;
+  /** Chips that have equal parts of the rows, in order; where it is 1, each chip has all of them. */
+  readonly parts: number;
   readonly width: number;
   readonly dtype: "float32" | "bfloat16";
 }
@@ -60,20 +66,26 @@ export interface LoweredStableHlo {
 export interface HloOptions {
   readonly shape: HloShape;
   readonly compute: "float32" | "bfloat16";
+  /** For a program that several chips share: the plan of this graph. */
+  readonly plan?: TensorParallel | undefined;
 }
 
 /** Lowers a graph for one shape of batch. */
-export function lowerToStableHlo(graph: Graph, weights: Weights, options: HloOptions): LoweredStableHlo {
+export function lowerToStableHlo(graph: Graph, weights: TensorShapes, options: HloOptions): LoweredStableHlo {
   return new Lowering(graph, weights, options).lower();
 }
 
 /** The parameters that the modules of a graph take, whatever their shape. */
-export function parametersOf(graph: Graph, weights: Weights, compute: HloOptions["compute"]): HloParameter[] {
+export function parametersOf(
+  graph: Graph,
+  weights: TensorShapes,
+  { compute, plan }: Pick<HloOptions, "compute" | "plan">,
+): HloParameter[] {
   const parameters = new Map<string, HloParameter>();
   const add = (name: string | null, role: ParameterRole) => {
     if (name === null) return;
     const parameter = parameterOf(weights, name, role, compute);
-    parameters.set(`${name} ${parameter.dtype}`, parameter);
+    parameters.set(`${name} ${parameter.dtype}`, { ...parameter, split: plan?.splitOf(name) ?? null });
   };
   for (const node of graph.nodes) {
     if (node.op === "embed" || node.op === "embedPositions") add(node.weight, "table");
@@ -89,11 +101,11 @@ export type ParameterRole = "table" | "matrix" | "vector";
 
 /** Tables stay as they are stored: only the rows that are read are widened. */
 function parameterOf(
-  weights: Weights,
+  weights: TensorShapes,
   name: string,
   role: ParameterRole,
   compute: HloOptions["compute"],
-): HloParameter {
+): Omit<HloParameter, "split"> {
   const tensor = weights.find(name);
   if (!tensor) throw new SluiceError("bug", `the graph uses ${name}, which the checkpoint does not have`);
   const dtype = { table: tensor.dtype, matrix: compute, vector: "float32" } as const;
@@ -102,7 +114,7 @@ function parameterOf(
 
 class Lowering {
   readonly #graph: Graph;
-  readonly #weights: Weights;
+  readonly #weights: TensorShapes;
   readonly #options: HloOptions;
   readonly #main = new HloFunction();
   readonly #tokens: HloValue;
@@ -117,7 +129,7 @@ class Lowering {
   readonly #shared = new Map<string, HloValue>();
   readonly #scoreProjections: ReadonlySet<GraphNode>;
 
-  constructor(graph: Graph, weights: Weights, options: HloOptions) {
+  constructor(graph: Graph, weights: TensorShapes, options: HloOptions) {
     this.#graph = graph;
     this.#weights = weights;
     this.#options = options;
@@ -125,15 +137,19 @@ class Lowering {
     const { samples, length, rows } = options.shape;
     const reduces = graph.nodes.some((node) => node.op === "reduceRows");
     const batch = [samples, length];
-    this.#tokens = this.#main.argument(batch, "i32");
-    this.#selector = reduces ? this.#main.argument(batch, "f32") : this.#main.argument([rows], "i32");
+    this.#tokens = this.#main.argument(batch, "i32", this.#sharding(2, null));
+    this.#selector = reduces
+      ? this.#main.argument(batch, "f32", this.#sharding(2, null))
+      : this.#main.argument([rows], "i32", this.#sharding(1, null));
     this.#inputs = [
       { shape: batch, dtype: "int32" },
       reduces ? { shape: batch, dtype: "float32" } : { shape: [rows], dtype: "int32" },
     ];
-    this.#parameters = parametersOf(graph, weights, options.compute);
-    for (const { name, shape, dtype } of this.#parameters)
-      this.#arguments.set(`${name} ${dtype}`, this.#main.argument(shape, typeOf(dtype)));
+    this.#parameters = parametersOf(graph, weights, options);
+    for (const { name, shape, dtype, split } of this.#parameters) {
+      const argument = this.#main.argument(shape, typeOf(dtype), this.#sharding(shape.length, split));
+      this.#arguments.set(`${name} ${dtype}`, argument);
+    }
   }
 
   lower(): LoweredStableHlo {
@@ -146,15 +162,30 @@ class Lowering {
       const value = ops.emit(node);
       this.#values.set(i, value);
       if (node.op !== "tap") continue;
+      const [rows = 0] = value.shape;
+      const { name, width, dtype } = node;
       results.push(value);
-      outputs.push({ name: node.name, rows: value.shape[0] ?? 0, width: node.width, dtype: node.dtype });
+      outputs.push({ name, rows, parts: this.#partsOf(rows), width, dtype });
     }
     const functions = [...this.#functions].map(([text, name]) =>
       text.replace("func.func private @", `func.func private @${name}`),
     );
-    const main = this.#main.text("func.func public @main", results);
-    const text = `module @sluice {\n${[main, ...functions].join("\n")}\n}\n`;
+    const shardings = outputs.map(({ parts }) => this.#sharding(2, parts > 1 ? 0 : null));
+    const main = this.#main.text("func.func public @main", results, shardings);
+    const { attributes, mesh } = spellMesh(this.#options.plan);
+    const text = `module @sluice${attributes} {\n${mesh}${[main, ...functions].join("\n")}\n}\n`;
     return { text, inputs: this.#inputs, parameters: this.#parameters, outputs };
+  }
+
+  /** Each chip gives back its part of the rows, so that an output lies once on all chips, and is copied from all of them. */
+  #partsOf(rows: number): number {
+    const chips = this.#options.plan?.chips ?? 1;
+    return rows % chips === 0 ? chips : 1;
+  }
+
+  #sharding(rank: number, dimension: number | null): string | undefined {
+    const { plan } = this.#options;
+    return plan && spellSharding(plan, rank, dimension);
   }
 
   /** Writes the segment as a function, or finds the one that is equal, and calls it. */

@@ -31,8 +31,13 @@ export interface MadeTensor extends TensorFacts {
 /** One parameter. */
 export type WeightTensor = StoredTensor | MadeTensor;
 
+/** What a lowering has to know of parameters. */
+export interface TensorShapes {
+  find(name: string): Pick<WeightTensor, "dtype" | "shape"> | undefined;
+}
+
 /** The parameters of one checkpoint. */
-export interface Weights {
+export interface Weights extends TensorShapes {
   /** The tensor of that name, or undefined. */
   find(name: string): WeightTensor | undefined;
   names(): Iterable<string>;

@@ -1,5 +1,6 @@
 // How far a run is, and who works on it: the commits, and the workers' heartbeats.
 
+import { countCommitted } from "./committed.js";
 import type { ReadableRun } from "./open-run.js";
 import { readWorkers, type WorkerState } from "./workers.js";
 
@@ -30,29 +31,25 @@ export async function readStatus(
 ): Promise<RunStatus> {
   const { store, run, log } = readable;
   const units = log.unitTotal;
-  const commits = [...(await log.summarise()).all()];
-  const workers = await readWorkers(store, { onWait });
-  const sum = (value: (commit: (typeof commits)[number]) => number) =>
-    commits.reduce((total, commit) => total + value(commit), 0);
+  const [committed, workers] = await Promise.all([countCommitted(readable), readWorkers(store, { onWait })]);
+  const { shards, records, tokens } = committed;
   const rate = workers
     .filter((w) => w.alive && w.status === "running" && w.seconds > 0)
     .reduce((total, w) => total + w.tokens / w.seconds, 0);
-  const records = sum((c) => c.to - c.from);
-  const tokens = sum((c) => c.tokens);
   const left =
     records === 0 ? Number.POSITIVE_INFINITY : (tokens / records) * (run.identity.dataset.records - records);
   return {
     run: run.run,
-    shards: commits.length,
+    shards,
     shards_total: units,
     records,
     records_total: run.identity.dataset.records,
-    samples: sum((c) => c.samples),
+    samples: committed.samples,
     tokens,
-    bytes: sum((c) => c.size),
-    complete: commits.length === units,
+    bytes: committed.bytes,
+    complete: shards === units,
     tokens_per_second: rate,
-    seconds_left: commits.length === units ? 0 : rate > 0 && Number.isFinite(left) ? left / rate : null,
+    seconds_left: shards === units ? 0 : rate > 0 && Number.isFinite(left) ? left / rate : null,
     workers,
   };
 }

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseJsonBytes } from "../base/parse-json.js";
 import { isAlive } from "../base/process-identity.js";
+import { mapAhead } from "../base/read-ahead.js";
 import { type HeartbeatState, heartbeatSchema } from "../run/heartbeat.js";
 import type { Store } from "../store/store.js";
 
@@ -29,14 +30,17 @@ const ENDED: readonly string[] = ["complete", "preempted", "failed"];
 const FRESH_BEATS = 3;
 const WAITED_BEATS = 2.5;
 const POLL_MS = 500;
+const READS_AT_ONCE = 64;
 
 /** The workers' last heartbeats, by worker id and start. Waits some seconds where one of them can only be told dead by its silence. */
 export async function readWorkers(store: Store, look: WorkerLook = {}): Promise<WorkerState[]> {
   const { now = Date.now, wait = sleep, onWait } = look;
   const workers: WorkerState[] = [];
   const doubtful = new Map<string, { state: HeartbeatState; name: string }>();
-  for await (const { name } of store.list("workers/")) {
-    const state = await readHeartbeat(store, name);
+  const names: string[] = [];
+  for await (const { name } of store.list("workers/")) names.push(name);
+  const read = async (name: string) => ({ name, state: await readHeartbeat(store, name) });
+  for await (const { name, state } of mapAhead(names, READS_AT_ONCE, read)) {
     if (!state) continue;
     const process = state.process ? isAlive(state.process) : undefined;
     const age = now() - Date.parse(state.at);

@@ -4,6 +4,7 @@
 import { type Clock, realClock } from "../base/clock.js";
 import { randomBelow, randomNumbers } from "../base/random.js";
 import { type Unit, unitName } from "../plan/unit.js";
+import { anyOf } from "../store/retry.js";
 import type { Lease, Leases } from "./leases.js";
 import type { CommitLog } from "./log.js";
 
@@ -66,6 +67,8 @@ export class Claims {
   readonly #mine = new Set<string>();
   /** What looking for missing data raised. */
   #problem: { readonly error: unknown } | undefined;
+  /** Called when a unit of this worker's has been stored or dropped. */
+  #onForgotten = () => {};
 
   /** @param log has just been listed. */
   constructor(log: CommitLog, leases: Leases, options: ClaimOptions) {
@@ -81,9 +84,27 @@ export class Claims {
     );
   }
 
-  /** Milliseconds to wait before a look at what others do is worth its cost. */
-  get pollMs(): number {
-    return 4 * this.#lookTook;
+  /**
+   * After a 'wait': until another answer is worth asking for. Where this worker holds all that is left itself, that is when it has stored
+   * or dropped a unit, and nobody needs to be looked at; else after the time given, or as soon as nothing is left.
+   * @param pollMs milliseconds between looks at what others do; longer where a look takes long.
+   */
+  async wait(pollMs: number, signal: AbortSignal): Promise<void> {
+    const open = this.#listOpen();
+    if (open.length === 0 || signal.aborted) return;
+    const isAllMine = open.every((unit) => this.#mine.has(unitName(unit)));
+    const ended = anyOf([signal]);
+    const end = new Promise((resolve) => ended.signal.addEventListener("abort", resolve, { once: true }));
+    this.#onForgotten = () => {
+      if (isAllMine || this.#isNothingLeft()) ended.abort(undefined);
+    };
+    try {
+      if (isAllMine) await end;
+      else await this.#clock.sleep(Math.max(pollMs, 4 * this.#lookTook), ended.signal).catch(() => {});
+    } finally {
+      this.#onForgotten = () => {};
+      ended.dispose();
+    }
   }
 
   /**
@@ -92,6 +113,10 @@ export class Claims {
    */
   async next(): Promise<Claim | NoClaim> {
     if (this.#problem) throw this.#problem.error;
+    if (this.#lookCost > 0 && this.#isNothingLeft()) {
+      await this.#options.repair;
+      if (this.#isNothingLeft()) return { kind: "complete" };
+    }
     for (;;) {
       if (!this.#candidates || this.#isLookDue()) this.#candidates = await this.#look();
       // Not for-of: leaving it would close the generator, which the next call goes on with.
@@ -138,6 +163,7 @@ export class Claims {
   forget(unit: Unit, repaired: boolean): void {
     this.#mine.delete(unitName(unit));
     if (repaired) this.#repair.delete(unitName(unit));
+    this.#onForgotten();
   }
 
   /** Units whose data has gone missing since. */
@@ -219,9 +245,20 @@ export class Claims {
     return false;
   }
 
-  #summarise(): NoClaim {
+  /** Whether every unit that this worker may take is done, as far as it knows. */
+  #isNothingLeft(): boolean {
     const { stream, steal } = this.#options;
-    const open = [...(steal ? this.#log.units() : this.#log.unitsOf(stream))].filter((u) => !this.#isDone(u));
+    if (this.#repair.size > 0) return false;
+    return steal ? this.#log.committed === this.#log.unitTotal : this.#log.isComplete(stream);
+  }
+
+  #listOpen(): Unit[] {
+    const { stream, steal } = this.#options;
+    return [...(steal ? this.#log.units() : this.#log.unitsOf(stream))].filter((u) => !this.#isDone(u));
+  }
+
+  #summarise(): NoClaim {
+    const open = this.#listOpen();
     if (open.length === 0) return { kind: "complete" };
     const givenUp = open.filter((unit) => this.#leases.failures(unit) >= FAILURES_GIVEN_UP);
     return givenUp.length === open.length ? { kind: "given-up", units: givenUp } : { kind: "wait" };

@@ -36,25 +36,32 @@ export interface CompleteRunParts {
 export async function completeRun(parts: CompleteRunParts): Promise<readonly Unit[]> {
   const { store, log, leases, derived, progress, indexBefore, pollMs, clock, signal } = parts;
   const hasCommitted = progress.shards > 0;
-  await derived.finishStream(signal);
+  const described = derived.finishStream(signal);
+  described.catch(() => {}); // Raised below.
   for (;;) {
     const index = (await store.head("index.json"))?.version ?? null;
-    if (index !== null && index !== indexBefore) return []; // Somebody has seen the whole run since.
+    if (index !== null && index !== indexBefore) {
+      await described;
+      return []; // Somebody has seen the whole run since.
+    }
     const lease = await leases.claim(COMPLETE);
     if (lease) {
       try {
         // Others who have stored the last shards are about to write down what is in their streams.
-        if (log.isRemote && log.made < log.unitTotal) await clock.sleep(pollMs, signal);
+        if (log.isRemote && log.made < log.unitTotal && (await leases.sawOthers()))
+          await clock.sleep(pollMs, signal);
         await log.refresh();
         await refuseLostCommits(log);
         await derived.readDescribed(signal);
         const missing = await log.findMissingData(signal);
+        await described;
         if (missing.length === 0) await derived.complete(progress.takeStreams(), hasCommitted, signal);
         return missing;
       } finally {
-        await leases.release(lease);
+        leases.release(lease).catch(() => {}); // Left behind, it costs time only.
       }
     }
+    await described;
     if (index !== null && !hasCommitted) return [];
     await clock.sleep(pollMs, signal);
     await leases.refresh();

@@ -11,6 +11,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { hashFile } from "../shard/hash.js";
 import { pickleFormat } from "../shard/pkl-gz.js";
 import { MemoryStore } from "../store/memory.js";
+import type { Body } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import { createData, type FinishedData } from "./create-data.js";
 
@@ -107,3 +108,29 @@ it("a name that was taken and is free when it is looked at (a gc, while this wor
   const other = { ...UNIT, index: 1 };
   await expect(createData(store, other, data, null)).rejects.toThrow("removed as often as it is there");
 });
+
+it("ends the upload when it is told to, and looking at what is there too", async () => {
+  const stop = new AbortController();
+  const uploading = new StallingStore();
+  const created = createData(uploading, UNIT, data, null, stop.signal);
+  await uploading.begun;
+  stop.abort(new Error("leave now"));
+  await expect(created).rejects.toThrow("leave now");
+
+  const taken = new MemoryStore();
+  await taken.create(USUAL, Buffer.alloc(data.hash.size));
+  await expect(createData(taken, UNIT, data, null, stop.signal)).rejects.toThrow("leave now");
+});
+
+/** A store whose uploads come to no end of their own. */
+class StallingStore extends MemoryStore {
+  #begin = () => {};
+  readonly begun = new Promise<void>((resolve) => {
+    this.#begin = resolve;
+  });
+
+  override create(_name: string, _body: Body, { signal }: { signal?: AbortSignal } = {}): Promise<never> {
+    this.#begin();
+    return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+  }
+}

@@ -9,13 +9,15 @@ import { SluiceError, systemCode } from "../base/errors.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { Compression } from "../shard/format.js";
 import type { FileHash } from "../shard/hash.js";
+import { PieceBudget, readPieces } from "../store/read-pieces.js";
 import type { Store, Stored } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import { dataName } from "./log.js";
 
 /** How often a name is tried that is taken, and free when one looks. */
 const CREATE_ATTEMPTS = 5;
-const READ_BYTES = 4 << 20;
+/** Pieces of 4 MiB that are read ahead of the hash, where what is there is looked at. */
+const PIECES_AHEAD = 4;
 /** Bytes of a compressed object that hold its comment. */
 const COMMENT_BYTES = 4096;
 
@@ -45,13 +47,15 @@ export interface CreatedData {
 /**
  * Creates the unit's data object from a complete local file, and checks what the store says of it.
  * @param committed the unit's commit where its data has gone missing: only those very bytes may take its name.
- * @throws SluiceError `data` where the bytes are not the committed ones; `store` where the store kept something else.
+ * @param signal ends the upload.
+ * @throws SluiceError `data` where the bytes are not the committed ones; `store` where the store kept something else; the signal's reason.
  */
 export async function createData(
   store: Store,
   unit: Unit,
   data: FinishedData,
   committed: Commit | null,
+  signal?: AbortSignal,
 ): Promise<CreatedData> {
   const { hash, extension } = data;
   const base = unitName(unit);
@@ -70,7 +74,7 @@ export async function createData(
         },
       );
     }
-    if (await createSame(store, name, data)) return { name: name.slice(folder.length), hash };
+    if (await createSame(store, name, data, signal)) return { name: name.slice(folder.length), hash };
     throw new SluiceError("data", `${store.uri}/${name} holds other bytes than its commit says`, {
       expected: `SHA-256 ${hash.sha256.slice(0, 16)} as committed`,
       fix: "Restore it from a copy, or remove it: extract makes it again.",
@@ -80,7 +84,7 @@ export async function createData(
   const shard = base.slice(folder.length);
   const alternative = `alt/${shard}-${hash.sha256.slice(0, 8)}${extension}`;
   for (const name of [`${shard}${extension}`, alternative]) {
-    const there = await createSame(store, folder + name, data);
+    const there = await createSame(store, folder + name, data, signal);
     if (there) return { name, hash: there };
   }
   throw new SluiceError("data", `${store.uri}/${folder}${alternative} holds other bytes than its name says`, {
@@ -93,13 +97,19 @@ export async function createData(
  * Creates the object. @returns the hash of what it holds now, where that is the file's data, whoever put it there.
  * @throws SluiceError `store` where what has the name is removed each time before it can be read.
  */
-async function createSame(store: Store, name: string, data: FinishedData): Promise<FileHash | undefined> {
+async function createSame(
+  store: Store,
+  name: string,
+  data: FinishedData,
+  signal?: AbortSignal,
+): Promise<FileHash | undefined> {
   for (let attempt = 1; attempt <= CREATE_ATTEMPTS; attempt++) {
     const { file, hash } = data;
-    const stored = await store.create(name, { file, size: hash.size, crc32c: hash.crc32c });
+    const body = { file, size: hash.size, crc32c: hash.crc32c };
+    const stored = await store.create(name, body, signal ? { signal } : {});
     if (stored !== "exists") return checkCreated(store, name, stored, hash);
     try {
-      const there = await compareStored(store, name, data);
+      const there = await compareStored(store, name, data, signal);
       if (there !== undefined) return there;
     } catch (error) {
       if ((await store.head(name)) !== null) throw error;
@@ -124,16 +134,26 @@ function checkCreated(store: Store, name: string, stored: Stored, hash: FileHash
 }
 
 /** The hash of what the object holds, where that is the file's data. */
-async function compareStored(store: Store, name: string, data: FinishedData): Promise<FileHash | undefined> {
-  if ((await hashStored(store, name, data.hash.size)) === data.hash.sha256) return data.hash;
-  return hashEquivalent(store, name, data);
+async function compareStored(
+  store: Store,
+  name: string,
+  data: FinishedData,
+  signal: AbortSignal | undefined,
+): Promise<FileHash | undefined> {
+  if ((await hashStored(store, name, data.hash.size, signal)) === data.hash.sha256) return data.hash;
+  return hashEquivalent(store, name, data, signal);
 }
 
 /** The SHA-256 of an object, read in pieces; undefined where its size already tells it apart, or it has vanished. */
-async function hashStored(store: Store, name: string, size: number): Promise<string | undefined> {
+async function hashStored(
+  store: Store,
+  name: string,
+  size: number,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
   if ((await store.head(name))?.size !== size) return undefined;
   const hash = createHash("sha256");
-  for await (const piece of readPieces(store, name, size)) hash.update(piece);
+  for await (const piece of readWhole(store, name, size, signal)) hash.update(piece);
   return hash.digest("hex");
 }
 
@@ -146,6 +166,7 @@ async function hashEquivalent(
   store: Store,
   name: string,
   { compressed }: FinishedData,
+  signal: AbortSignal | undefined,
 ): Promise<FileHash | undefined> {
   const size = compressed && (await store.head(name))?.size;
   if (!compressed || size === undefined) return undefined;
@@ -155,7 +176,7 @@ async function hashEquivalent(
   const inside = createHash("sha256");
   let sum = 0;
   async function* pieces() {
-    for await (const piece of readPieces(store, name, size ?? 0)) {
+    for await (const piece of readWhole(store, name, size ?? 0, signal)) {
       outside.update(piece);
       sum = crc32c(piece, sum);
       yield piece;
@@ -173,7 +194,6 @@ async function hashEquivalent(
   return { size, sha256: outside.digest("hex"), crc32c: formatCrc(sum), tensors: [] };
 }
 
-async function* readPieces(store: Store, name: string, size: number): AsyncGenerator<Uint8Array> {
-  for (let start = 0; start < size; start += READ_BYTES)
-    yield await store.read(name, { start, end: Math.min(size, start + READ_BYTES) });
+function readWhole(store: Store, name: string, size: number, signal: AbortSignal | undefined) {
+  return readPieces(store, name, { start: 0, end: size }, { budget: new PieceBudget(PIECES_AHEAD), signal });
 }

@@ -5,19 +5,22 @@
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, realClock } from "../base/clock.js";
+import { isSluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
 import type { Store } from "../store/store.js";
+import type { Commit } from "./commit.js";
 import {
   type CheckpointContext,
   checkpointName,
   describeCheckpoint,
-  readDescribed,
+  trustDescribed,
   writeDescribed,
   writeIndex,
   writeStream,
 } from "./derived.js";
 import type { RunFile } from "./identity.js";
 import type { CommitLog } from "./log.js";
+import type { Summaries } from "./summaries.js";
 
 /** Whose files, and where. */
 export interface DerivedFilesOptions {
@@ -36,8 +39,6 @@ export interface DerivedFilesOptions {
 /** Commits that the last write of a worker may still read on an object store: it has been told to stop. */
 const LAST_READS = 500;
 const LOOKS_AT_ONCE = 32;
-/** A commit in short takes about 400 bytes. */
-const MOST_SUMMARY_BYTES = 4096;
 /** No file is written more often. */
 const WRITE_EVERY_MS = 5_000;
 
@@ -95,13 +96,15 @@ export class DerivedFiles {
     for (const stream of due) await this.#writeStream(stream, "complete", signal);
     if (!hasCommitted && (await store.head("index.json")) !== null) return;
     const summaries = await log.summarise(signal);
-    let tensors = {};
-    for (const { stream, unit, data } of summaries.all()) {
-      if (data === null) continue;
-      tensors = (await log.read(log.unitAt(stream, unit)))?.tensors ?? {};
-      break;
-    }
-    await writeIndex(store, run, summaries, tensors);
+    await writeIndex(store, run, summaries, summaries.tensors ?? (await this.#readTensors(summaries)));
+  }
+
+  /** Those of the first shard. */
+  async #readTensors(summaries: Summaries): Promise<Commit["tensors"]> {
+    const { log } = this.#o;
+    for (const { stream, unit, data } of summaries.all())
+      if (data !== null) return (await log.read(log.unitAt(stream, unit)))?.tensors ?? {};
+    return {};
   }
 
   /**
@@ -122,10 +125,15 @@ export class DerivedFiles {
    */
   async #isDescribed(stream: number): Promise<boolean> {
     const { store } = this.#o;
-    if ((await store.head(`tpu_${stream}/metadata.json`)) === null) return false;
-    const name = checkpointName(stream);
-    const bytes = (await store.head(name)) === null ? new Uint8Array() : await store.read(name);
-    return /"status": "complete"/.test(Buffer.from(bytes).toString());
+    const readCheckpoint = store.read(checkpointName(stream)).catch((error: unknown) => {
+      if (isSluiceError(error, "data")) return new Uint8Array(); // There is none.
+      throw error;
+    });
+    const [metadata, checkpoint] = await Promise.all([
+      store.head(`tpu_${stream}/metadata.json`),
+      readCheckpoint,
+    ]);
+    return metadata !== null && /"status": "complete"/.test(Buffer.from(checkpoint).toString());
   }
 
   async #writeDue(status: CheckpointContext["status"], isLast: boolean, signal?: AbortSignal): Promise<void> {
@@ -174,21 +182,18 @@ export class DerivedFiles {
     this.#isFinished = true;
     // Who made less than half of it leaves it to whom it is cheaper for.
     if (2 * log.countUnread(workerId) > (log.unitCounts[workerId] ?? 0)) return;
-    await writeDescribed(store, run, workerId, await log.describeCommits(workerId, signal));
-    await this.#writing;
-    if (!this.#shared.has(workerId)) await this.#writeStream(workerId, "complete", signal);
+    const commits = await log.describeCommits(workerId, signal);
+    const writeFiles = async () => {
+      await this.#writing;
+      if (!this.#shared.has(workerId)) await this.#writeStream(workerId, "complete", signal);
+    };
+    await Promise.all([writeDescribed(store, run, workerId, commits), writeFiles()]);
   }
 
   /** Takes over what others have written down so; the log has just been listed. */
   async readDescribed(signal?: AbortSignal): Promise<void> {
     const { store, run, log } = this.#o;
-    const streams = [...log.unitCounts.keys()].filter((stream) => {
-      const size = log.listedSize(`tpu_${stream}/commits.json`) ?? Number.POSITIVE_INFINITY;
-      // What is larger than summaries can be is not read.
-      return size <= MOST_SUMMARY_BYTES * ((log.unitCounts[stream] ?? 0) + 1) && log.countUnread(stream) > 1;
-    });
-    const read = (stream: number) => readDescribed(store, run, stream);
-    for await (const described of mapAhead(streams, LOOKS_AT_ONCE, read, signal)) log.trust(described);
+    await trustDescribed(store, run, log, signal);
   }
 
   async #writeStream(

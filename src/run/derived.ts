@@ -3,12 +3,13 @@
 
 import { z } from "zod";
 import { hashJson, type Json } from "../base/json.js";
+import { mapAhead } from "../base/read-ahead.js";
 import { tapOf } from "../model/hooks.js";
 import { axisOf } from "../shard/index-tensors.js";
 import type { Store, Stored } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import type { RunFile } from "./identity.js";
-import type { DescribedCommit } from "./log.js";
+import type { CommitLog, DescribedCommit } from "./log.js";
 import {
   type CommitSummary,
   commitSummarySchema,
@@ -157,6 +158,7 @@ export async function writeStream(
   return replaceJson(store, checkpointName(stream), describeCheckpoint(run, stream, commits, context));
 }
 
+const count = z.number().int().nonnegative();
 const describedSchema = z.object({
   run: z.string(),
   commits: z.array(commitSummarySchema.extend({ version: z.string() })),
@@ -177,12 +179,56 @@ export async function writeDescribed(
   await store.replace(describedName(stream), body);
 }
 
+/** A commit in short takes about 400 bytes, a shard in metadata.json more where there are many layers. */
+const MOST_SUMMARY_BYTES = 4096;
+const FILES_AT_ONCE = 32;
+
+/**
+ * The streams of which some commits have not been read, and whose derived file of that name is there and no larger than it can be: what
+ * a stranger has put there is not read. The log has just been listed.
+ */
+export function listDescribed(log: CommitLog, file: string): number[] {
+  return [...log.unitCounts.entries()].flatMap(([stream, units]) => {
+    const size = log.listedSize(`tpu_${stream}/${file}`) ?? Number.POSITIVE_INFINITY;
+    return size <= MOST_SUMMARY_BYTES * (units + 256) && log.countUnread(stream) > 1 ? [stream] : [];
+  });
+}
+
+/** Takes what `commits.json` says for the commits themselves, where it may be believed; the log has just been listed. */
+export async function trustDescribed(
+  store: Store,
+  run: RunFile,
+  log: CommitLog,
+  signal?: AbortSignal,
+): Promise<void> {
+  const read = (stream: number) => readDescribed(store, run, stream);
+  const streams = listDescribed(log, "commits.json");
+  for await (const described of mapAhead(streams, FILES_AT_ONCE, read, signal)) log.trust(described);
+}
+
 /** What {@link writeDescribed} wrote; none where there is nothing of use. Only where versions are those of the commits there may it be believed. */
-export async function readDescribed(store: Store, run: RunFile, stream: number): Promise<DescribedCommit[]> {
+async function readDescribed(store: Store, run: RunFile, stream: number): Promise<DescribedCommit[]> {
   try {
     const bytes = await store.read(describedName(stream));
     const described = describedSchema.parse(JSON.parse(Buffer.from(bytes).toString("utf8")));
     return described.run === run.run ? described.commits.filter((commit) => commit.stream === stream) : [];
+  } catch {
+    return [];
+  }
+}
+
+const metadataSchema = z.object({
+  run: z.string(),
+  shards: z.array(
+    z.object({ shard_id: count.positive(), filename: z.string(), samples: count, tokens: count }),
+  ),
+});
+
+/** The shards as a `tpu_N/metadata.json` of that run says; none where it is no such thing. */
+export function decodeMetadata(bytes: Uint8Array, run: string): z.infer<typeof metadataSchema>["shards"] {
+  try {
+    const metadata = metadataSchema.parse(JSON.parse(Buffer.from(bytes).toString("utf8")));
+    return metadata.run === run ? metadata.shards : [];
   } catch {
     return [];
   }
@@ -202,11 +248,18 @@ const indexSchema = z.object({
   format: z.literal("sluice-index-1"),
   run: z.string(),
   shards: z.array(
-    z.object({ stream: z.number(), unit: z.number(), data: z.string().nullable(), size: z.number() }),
+    z.object({
+      stream: count,
+      unit: count,
+      data: z.string().nullable(),
+      size: count,
+      samples: count,
+      tokens: count,
+    }),
   ),
 });
 
-/** The data object of each unit as an `index.json` of that run says; null where it is no such thing. */
+/** Each unit as an `index.json` of that run says; null where it is no such thing. */
 export function decodeIndex(bytes: Uint8Array, run: string): z.infer<typeof indexSchema>["shards"] | null {
   try {
     const index = indexSchema.parse(JSON.parse(Buffer.from(bytes).toString("utf8")));

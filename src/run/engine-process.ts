@@ -20,6 +20,8 @@ export interface LoadRequest {
   readonly compute?: "float32" | "bfloat16";
   /** The library of a PJRT plug-in; null or left out for engines that need none. */
   readonly plugin?: string | null;
+  /** Devices that share the model; 1 where left out. */
+  readonly tensorParallel?: number;
   /** The checkpoint's folder, or its GGUF file. */
   readonly model: string;
   /** The folder of an adapter to be merged into it. */

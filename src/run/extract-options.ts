@@ -49,6 +49,8 @@ export interface ExtractOptions {
   readonly device: "cpu" | "cuda" | "tpu";
   /** The library of a PJRT plug-in, for `xla`. */
   readonly plugin: string | null;
+  /** Devices that share one model, for `xla`; 1 where each has all of it. */
+  readonly tensorParallel: number;
   /** How the engine holds the weights: packed for speed, or mapped from their file. */
   readonly weights: "auto" | "packed" | "mapped";
   readonly seed: number;

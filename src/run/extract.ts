@@ -141,9 +141,8 @@ class Extraction {
       if (stopped) throw preempted(this.#preemption);
       throw error;
     } finally {
-      await leases.releaseAll().catch(() => {}); // They expire; the error under way matters more.
-      await heartbeat.stop().catch(() => {});
-      await this.#hasher.close();
+      // Leases expire; the error under way matters more.
+      await Promise.allSettled([leases.releaseAll(), heartbeat.stop(), this.#hasher.close()]);
     }
   }
 
@@ -306,6 +305,7 @@ class Extraction {
       endFinishing();
       let isWhole = false;
       while (outcome === "complete" && log.committed === units) {
+        void runner.stop(); // There is nothing left to compute, or it starts again.
         const missing = await completeRun({
           store,
           log,
@@ -340,9 +340,7 @@ class Extraction {
     } finally {
       endWriting();
       endFinishing();
-      await runner.stop();
-      await reader.close();
-      await spool.removeAll();
+      await Promise.all([runner.stop(), reader.close(), spool.removeAll()]);
       await spool.dropFinished(isDone);
     }
   }

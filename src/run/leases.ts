@@ -65,6 +65,8 @@ export class Leases {
   readonly #beats = new Map<string, { version: string; since: number }>();
   #owners = new Map<string, z.infer<typeof leaseSchema> | null>();
   readonly #ended = new Set<string>();
+  /** When heartbeats were looked at first; undefined before. */
+  #firstHeard: number | undefined;
   /** Workers whose heartbeat has been read, and the version that was. */
   readonly #heard = new Map<string, string>();
   /** Reads left until the next look. */
@@ -90,11 +92,10 @@ export class Leases {
   /** Looks at all leases and heartbeats. Call it now and then: a holder's silence is measured between looks. */
   async refresh(): Promise<void> {
     const now = this.#options.clock.now();
-    for await (const stored of this.#store.list("workers/"))
-      this.#note(stored.name.slice("workers/".length, -".json".length), stored.version, now);
+    const [leases] = await Promise.all([this.#listLeases(), this.#listen(now)]);
     const holders = new Map<string, Holder>();
     const failures = new Map<string, number>();
-    for await (const stored of this.#store.list("leases/")) {
+    for (const stored of leases) {
       const failed = FAILED_NAME.exec(stored.name);
       if (failed?.[1]) {
         failures.set(failed[1], (failures.get(failed[1]) ?? 0) + 1);
@@ -122,6 +123,27 @@ export class Leases {
     this.#isAnyoneSilent = [...this.#beats].some(
       ([worker, { since }]) => now - since >= this.#options.leaseSeconds * 1000 && !this.#ended.has(worker),
     );
+  }
+
+  async #listLeases(): Promise<readonly Stored[]> {
+    const leases: Stored[] = [];
+    for await (const stored of this.#store.list("leases/")) leases.push(stored);
+    return leases;
+  }
+
+  /** Looks at all heartbeats. */
+  async #listen(now: number): Promise<void> {
+    this.#firstHeard ??= now;
+    for await (const stored of this.#store.list("workers/"))
+      this.#note(stored.name.slice("workers/".length, -".json".length), stored.version, now);
+  }
+
+  /** Whether, since the first look, another worker's heart has beaten. Looks once more. */
+  async sawOthers(): Promise<boolean> {
+    await this.#listen(this.#options.clock.now());
+    for (const [worker, { since }] of this.#beats)
+      if (worker !== this.#options.worker && since !== this.#firstHeard) return true;
+    return false;
   }
 
   /**

@@ -293,6 +293,16 @@ export class CommitLog {
     return result;
   }
 
+  /** The commits that are known in short: those that have been read, and those that {@link trust} was told of. */
+  get known(): Summaries {
+    return this.#summaries;
+  }
+
+  /** The units of which a commit has been seen, in order of stream and unit. */
+  committedUnits(): Generator<Unit> {
+    return this.#seenUnits();
+  }
+
   /** How many commits {@link summarise} would read. */
   countUnread(only?: number): number {
     let count = 0;
@@ -333,7 +343,7 @@ export class CommitLog {
    */
   async findMissingNames(extension: string, signal?: AbortSignal): Promise<Unit[]> {
     const missing: Unit[] = [];
-    const index = this.#committed === this.unitTotal ? await this.#readIndex() : null;
+    const index = this.#committed === this.unitTotal ? await this.readIndex() : null;
     if (index) {
       for (const { stream, unit, data, size } of index) {
         const known = this.findUnit(stream, unit);
@@ -348,7 +358,8 @@ export class CommitLog {
     return missing;
   }
 
-  async #readIndex(): Promise<ReturnType<typeof decodeIndex>> {
+  /** What `index.json` says of each unit; null where there is none of this run. */
+  async readIndex(): Promise<ReturnType<typeof decodeIndex>> {
     if ((await this.#store.head("index.json")) === null) return null;
     return decodeIndex(await this.#store.read("index.json"), this.#run.run);
   }

@@ -137,9 +137,10 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
     command: options.command.map(hideSecrets),
     expected: { ...expect(records), shards: tables.reduce((sum, table) => sum + table.units.length, 0) },
   };
-  const created = await store.create("run.json", encodeRunFile(identity, record));
-  const opened = await joinRun(parts, tables);
-  return { ...opened, isNew: created !== "exists" };
+  const bytes = encodeRunFile(identity, record);
+  const created = await store.create("run.json", bytes);
+  if (created === "exists") return joinRun(parts, { tables });
+  return { ...(await joinRun(parts, { tables, bytes })), isNew: true };
 }
 
 /** A streams folder that was copied in part would be taken for the whole dataset. Once there is a run, its units tell. */
@@ -154,13 +155,16 @@ function refuseShortStreams({ resized = [] }: Dataset): void {
   });
 }
 
-async function joinRun(parts: OpenRunParts, scanned?: readonly UnitTable[]): Promise<OpenedRun> {
+/** @param known the tables, where this worker has just read the dataset, and run.json, where it has just written it. */
+async function joinRun(
+  parts: OpenRunParts,
+  known: { readonly tables?: readonly UnitTable[]; readonly bytes?: Uint8Array } = {},
+): Promise<OpenedRun> {
   const { store, plan, hasher, signal } = parts;
-  const bytes = await store.read("run.json");
+  const bytes = known.bytes ?? (await store.read("run.json"));
   const run = decodeRunFile(bytes, store.uri);
   compareSettings(run, plan, store.uri);
-  const tables = await openTables(parts, run, scanned);
-  await keepModelFiles(store, plan);
+  const [tables] = await Promise.all([openTables(parts, run, known.tables), keepModelFiles(store, plan)]);
   const weights = hashWeights(plan.checkpoint.weights.files, hasher, signal).then((sha256) =>
     refuseDifferences(
       findDifferences(run.identity.model.weights_sha256, sha256, "model.weights_sha256"),
@@ -223,11 +227,12 @@ async function openTables(
     const perShard = run.identity.samples_per_shard;
     const tables = scanned ?? (await readDataset(parts, "reading the dataset again", perShard));
     refuseOtherDataset(run, tables, parts);
-    for (const [s, table] of tables.entries()) {
-      if (found[s]) continue;
+    const missing = [...tables.entries()].filter(([s]) => !found[s]);
+    const createTable = async ([s, table]: [number, UnitTable]) => {
       await store.create(`units/tpu_${s}.bin`, encodeUnitTable(table));
       found[s] = table;
-    }
+    };
+    for await (const _ of mapAhead(missing, TABLES_AT_ONCE, createTable, parts.signal));
   }
   const tables = found.filter((table) => table !== null);
   await refuseResized(parts, run, tables);
@@ -325,8 +330,9 @@ async function keepModelFiles(store: Store, { checkpoint, tokenizer }: RunPlan):
     "tokenizer_config.json": tokenizer?.files.config,
     "chat_template.jinja": tokenizer?.chatTemplate ?? undefined,
   };
-  for (const [name, text] of Object.entries(files)) {
-    if (text === undefined || (await store.head(`model/${name}`)) !== null) continue;
+  const keep = async ([name, text]: [string, string | undefined]) => {
+    if (text === undefined || (await store.head(`model/${name}`)) !== null) return;
     await store.create(`model/${name}`, Buffer.from(text));
-  }
+  };
+  await Promise.all(Object.entries(files).map(keep));
 }

@@ -89,6 +89,7 @@ export async function planRun(options: ExtractOptions, download: DownloadOptions
     weights: placeWeights(options, sizes, compute, download),
     compute,
     plugin: options.plugin,
+    tensorParallel: options.tensorParallel,
     model,
     adapter,
     ...wanted,
@@ -201,9 +202,10 @@ function placeWeights(
   compute: "float32" | "bfloat16",
   { warn }: DownloadOptions,
 ): WeightPlacement {
-  const { engine, device, weights } = options;
+  const { engine, device, weights, tensorParallel } = options;
   if (engine === "xla") {
-    estimateXlaMemory(sizes, { device, compute, batchBytes: MAX_BATCH_BYTES, total: machineMemory() });
+    const batchBytes = MAX_BATCH_BYTES;
+    estimateXlaMemory(sizes, { device, compute, tensorParallel, batchBytes, total: machineMemory() });
     return "mapped";
   }
   const { placement, warning } = choosePlacement(sizes, engine, weights, MAX_BATCH_BYTES, machineMemory());

@@ -108,31 +108,36 @@ export class ShardWriter {
 
   /**
    * Stores a spooled unit: data, then commit.
-   * @param repair the unit has a commit whose data is missing: the data is made again where the bytes are the committed ones.
+   * @param how.repair the unit has a commit whose data is missing: the data is made again where the bytes are the committed ones.
+   * @param how.signal ends it; a finished shard is left for the next worker of this machine.
    * @returns the commit, or null where somebody else's stands.
    */
   async store(
     unit: Unit,
     samples: UnitSamples,
     spooled: SpooledUnit,
-    how: { readonly attempt: string; readonly repair: boolean },
+    how: { readonly attempt: string; readonly repair: boolean; readonly signal?: AbortSignal },
   ): Promise<Commit | null> {
     const { log, store, spool } = this.#o;
+    const { signal } = how;
     let file = spooled.file;
     let outlives = false;
     try {
-      const { data, draft } = await this.#finish(unit, samples, spooled, (made) => {
+      const onMade = (made: string) => {
         file = made;
-      });
+      };
+      const { data, draft } = await this.#finish(unit, samples, spooled, onMade, signal);
       // Before anything is stored: data of another model would take the names of this one's.
       await this.#o.ready;
       if (data && !spooled.finished) await spool.markFinished(data.file, markOf(unit, data, draft));
       const committed = how.repair ? await log.read(unit) : null;
-      const created = data && (await createData(store, unit, data, committed));
+      const created = data && (await createData(store, unit, data, committed, signal));
       if (committed) return null;
       const commit = completeCommit(draft, created, how.attempt, this.#clock.date());
       return (await log.commit(unit, commit)) === "committed" ? commit : null;
     } catch (error) {
+      outlives = signal?.aborted === true;
+      if (outlives) throw error;
       const explained = await this.#explain(error);
       outlives = isSluiceError(explained, "store"); // The next worker of this machine may reach it again.
       throw explained;
@@ -147,6 +152,7 @@ export class ShardWriter {
     samples: UnitSamples,
     spooled: SpooledUnit,
     onMade: (file: string) => void,
+    signal: AbortSignal | undefined,
   ): Promise<{ readonly data: FinishedData | null; readonly draft: Commit }> {
     const { format, spool, hasher, run } = this.#o;
     const { file, finished } = spooled;
@@ -159,7 +165,7 @@ export class ShardWriter {
         draft: finished.commit,
       };
     }
-    const laidOut = file === null ? null : await hasher.hash(file, spooled.layout?.tensors ?? []);
+    const laidOut = file === null ? null : await hasher.hash(file, spooled.layout?.tensors ?? [], signal);
     if (spooled.layout && laidOut) checkLaidOut(unit, spooled.layout, laidOut, spooled.index);
     const draft = this.#describe(unit, samples, spooled, laidOut);
     if (file === null || !laidOut) return { data: null, draft };
@@ -170,7 +176,8 @@ export class ShardWriter {
     await compression.compress(file, target, comment);
     await spool.remove(file);
     const compressed = { compression, comment, sha256: laidOut.sha256 };
-    return { data: { file: target, hash: await hasher.hash(target, []), extension, compressed }, draft };
+    const hash = await hasher.hash(target, [], signal);
+    return { data: { file: target, hash, extension, compressed }, draft };
   }
 
   /** What another worker has left finished of the unit, every byte checked; null where that is nothing, or of no use. */

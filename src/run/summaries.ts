@@ -45,6 +45,7 @@ export interface FoldedStatistics {
 /** Summaries of all commits that have been read. */
 export class Summaries {
   readonly #streams: StreamSummaries[];
+  #tensors: Commit["tensors"] | undefined;
 
   /** @param streams how many the run has. */
   constructor(streams: number) {
@@ -53,6 +54,12 @@ export class Summaries {
 
   add(commit: Commit): void {
     this.#streams[commit.stream]?.add(commit);
+    if (commit.data !== null) this.#tensors ??= commit.tensors;
+  }
+
+  /** The tensors of some shard, for what is the same in all of them; undefined where no commit with data has been read. */
+  get tensors(): Commit["tensors"] | undefined {
+    return this.#tensors;
   }
 
   /** Adds what is known of a commit that was not read; its statistics are not folded. */

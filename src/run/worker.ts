@@ -97,7 +97,7 @@ class ReadAhead {
 }
 
 async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<ReadUnit | null> {
-  const { claims, progress, reader, clock = realClock } = parts;
+  const { claims, progress, reader } = parts;
   while (!signal.aborted) {
     const claim = await claims.next();
     if ("unit" in claim) {
@@ -115,7 +115,7 @@ async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<Re
     }
     if (claim.kind === "given-up") throw await describeGivenUp(parts, claim.units);
     progress.isWaiting = true;
-    await clock.sleep(Math.max(parts.pollMs, claims.pollMs), signal).catch(() => {});
+    await claims.wait(parts.pollMs, signal);
     progress.isWaiting = false;
   }
   return null;
@@ -165,11 +165,11 @@ async function computeUnit(
 
 /** Data first, verified; then the commit, create-only; then the lease may go. */
 async function storeUnit(parts: WorkerParts, read: ReadUnit, spooled: SpooledUnit): Promise<void> {
-  const { claims, progress, shards, clock = realClock } = parts;
+  const { claims, preemption, progress, shards, clock = realClock } = parts;
   const { unit } = read.claim;
-  const repair = claims.isRepair(unit);
+  const how = { attempt: clock.uuid(), repair: claims.isRepair(unit), signal: preemption.now };
   try {
-    const stored = await shards.store(unit, read.samples, spooled, { attempt: clock.uuid(), repair });
+    const stored = await shards.store(unit, read.samples, spooled, how);
     progress.countUnit(read.samples, stored);
     claims.forget(unit, true);
   } finally {

@@ -149,8 +149,20 @@ export class Hasher implements FileHasher {
     const thread = this.#start();
     const id = this.#next++;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject, onProgress });
-      signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+      const stop = () => reject(signal?.reason);
+      signal?.addEventListener("abort", stop, { once: true });
+      const end = () => signal?.removeEventListener("abort", stop); // It may live as long as the worker.
+      this.#waiting.set(id, {
+        resolve: (hash) => {
+          end();
+          resolve(hash);
+        },
+        reject: (error) => {
+          end();
+          reject(error);
+        },
+        onProgress,
+      });
       thread.ref();
       const plain = ranges.map(({ offset, length }) => ({ offset, length }));
       const tell = onProgress !== undefined;

@@ -60,6 +60,8 @@ export interface Upload {
   readonly crc32c: string;
   /** Random: an object that carries it was made by this very upload. */
   readonly mark: string;
+  /** Where it is in memory. */
+  readonly bytes?: Uint8Array;
   write(send: Send, start: number, signal: AbortSignal): Promise<void>;
 }
 
@@ -72,6 +74,7 @@ export function uploadOf(object: string, body: Body): Upload {
       size: body.length,
       crc32c: formatCrc(crc32c(body)),
       mark,
+      bytes: body,
       write: (send, start) => send(body.subarray(start)),
     };
   const { file, size } = body;

@@ -268,6 +268,11 @@ describe("a request", () => {
     await store.create("x", content);
     expect(notes[0]).toMatchObject({ request: `create ${store.uri}/x`, cause: "HTTP 429: a fault" });
     expect(notes[0]?.waitMs).toBeGreaterThanOrEqual(7000);
+    server.failNext("insert", { kind: "damage" });
+    expect(await store.create("small", content)).toMatchObject({ size: content.length });
+    expect(Buffer.from(await store.read("small")).equals(content)).toBe(true);
+    server.failNext("delete", { kind: "lost" });
+    await store.remove("small", (await store.head("small"))?.version ?? "");
     for (const fault of [{ kind: "torn", after: 1000 }, { kind: "damage" }, { kind: "lost" }] as const) {
       server.failNext("read", fault);
       expect(Buffer.from(await store.read("x")).equals(content)).toBe(true);
@@ -281,7 +286,7 @@ describe("a request", () => {
     server.failNext("delete", { kind: "lost" });
     await store.remove("x", (await store.head("x"))?.version ?? "");
     expect(await store.head("x")).toBeNull();
-    expect(statistics.retries).toBe(7);
+    expect(statistics.retries).toBe(9);
   });
 
   it("is heard where it is answered before it was all sent", async () => {

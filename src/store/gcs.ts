@@ -23,7 +23,7 @@ import {
   uploadOf,
 } from "./gcs-object.js";
 import { GcsSession } from "./gcs-session.js";
-import type { HttpReply } from "./http.js";
+import { contentBytes, type HttpReply } from "./http.js";
 import { missingObject } from "./memory.js";
 import { checkName, isName } from "./names.js";
 import { type Attempt, RequestFailure, Retrier, type RetryOptions } from "./retry.js";
@@ -31,13 +31,11 @@ import type { Body, NameRange, Store, Stored } from "./store.js";
 
 /** Files up to this size go in one request; larger ones in a resumable session. */
 const SINGLE_REQUEST_BYTES = 8 << 20;
+/** Bodies in memory up to this size are copied into one piece with what stands around them. */
+const JOINED_BYTES = 256 << 10;
 /** Sessions of one object, where the service loses them or the bytes arrive damaged, before it is given up. */
 const SESSIONS = 4;
 const PAGE_SIZE = 1000;
-/** What is read whole is never larger: a run's own files are a few MB, and whoever owns a bucket may have put anything there. */
-const WHOLE_BYTES = 2 ** 31;
-/** Room for the text of an error where few bytes are asked for. */
-const ERROR_BYTES = 1 << 20;
 
 /** How a bucket is used. */
 export interface GcsOptions extends RetryOptions {
@@ -104,7 +102,7 @@ export class GcsStore implements Store {
           path: this.#pathOf(object),
           query: { alt: "media" },
           ...(range && { headers: { range: `bytes=${range.start}-${range.end - 1}` } }),
-          replyBytes: range ? Math.max(ERROR_BYTES, range.end - range.start) : WHOLE_BYTES,
+          replyBytes: contentBytes(range),
         },
         attempt,
         [404, 416],
@@ -181,6 +179,9 @@ export class GcsStore implements Store {
           body: {
             length: head.length + upload.size + tail.length,
             write: async (write) => {
+              // A small object goes in one piece: one packet, and no waiting for an acknowledgement half-way.
+              if (upload.bytes && upload.size <= JOINED_BYTES)
+                return write(Buffer.concat([head, upload.bytes, tail]));
               await write(head);
               await upload.write(write, 0, attempt.signal);
               await write(tail);

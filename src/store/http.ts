@@ -17,13 +17,20 @@ const SLICE_BYTES = 1 << 20;
 const IDLE_MS = 15_000;
 /** A reply that is no object's content is never larger than a page of a listing. */
 const REPLY_BYTES = 64 << 20;
+/** What is read whole is never larger: a run's own files are a few MB, and whoever owns a bucket may have put anything there. */
+const WHOLE_BYTES = 2 ** 31;
+/** Room for the text of an error where few bytes are asked for. */
+const ERROR_BYTES = 1 << 20;
 
 /** Sends bytes; resolves when they have left the process, and may be overwritten. */
 export type Send = (bytes: Uint8Array) => Promise<void>;
 
+/** What a request needs of the attempt that it belongs to. */
+export type Watch = Pick<Attempt, "signal" | "isAlive">;
+
 /** A request. */
 export interface HttpRequest {
-  readonly method: "GET" | "POST" | "PUT" | "DELETE";
+  readonly method: "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
   /** The body's length, and what writes it. */
@@ -40,6 +47,11 @@ export interface HttpReply {
   readonly body: Buffer;
 }
 
+/** What {@link HttpRequest.replyBytes} is for an object's content. @param range the bytes that are asked for; without, all. */
+export function contentBytes(range?: { readonly start: number; readonly end: number }): number {
+  return range ? Math.max(ERROR_BYTES, range.end - range.start) : WHOLE_BYTES;
+}
+
 /** A client with connections of its own. */
 export class HttpClient {
   readonly #statistics: StoreStatistics;
@@ -54,7 +66,7 @@ export class HttpClient {
    * Sends the request, and reads the whole reply.
    * @throws RequestFailure or a system error where there was none, or it was cut short; what `write` raises; the signal's reason.
    */
-  async send(request: HttpRequest, attempt: Attempt): Promise<HttpReply> {
+  async send(request: HttpRequest, attempt: Watch): Promise<HttpReply> {
     const { url, method, body } = request;
     attempt.signal.throwIfAborted();
     const isSecure = url.protocol === "https:";
@@ -108,12 +120,12 @@ export class HttpClient {
   }
 
   #readReply(exchange: Exchange, limit: number): Promise<HttpReply> {
-    const { outgoing, attempt } = exchange;
+    const { outgoing } = exchange;
     return new Promise((resolve, reject) => {
       outgoing.on("error", reject);
       outgoing.on("response", (incoming) => {
         exchange.isAnswered = true;
-        this.#collect(incoming, attempt, limit).then(
+        this.#collect(incoming, exchange, limit).then(
           (body) =>
             resolve({
               status: incoming.statusCode ?? 0,
@@ -129,8 +141,10 @@ export class HttpClient {
     });
   }
 
-  async #collect(incoming: IncomingMessage, attempt: Attempt, limit: number): Promise<Buffer> {
-    const declared = Number(incoming.headers["content-length"] ?? Number.NaN);
+  async #collect(incoming: IncomingMessage, { outgoing, attempt }: Exchange, limit: number): Promise<Buffer> {
+    // The length in the reply to HEAD is that of a body that does not come.
+    const { "content-length": announced } = outgoing.method === "HEAD" ? {} : incoming.headers;
+    const declared = Number(announced ?? Number.NaN);
     if (declared > limit)
       throw new RequestFailure(`the reply has ${declared} bytes instead of at most ${limit}`, {
         isRetryable: false,
@@ -154,7 +168,7 @@ export class HttpClient {
 /** A request under way. */
 interface Exchange {
   readonly outgoing: ClientRequest;
-  readonly attempt: Attempt;
+  readonly attempt: Watch;
   isAnswered: boolean;
 }
 

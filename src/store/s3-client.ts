@@ -1,61 +1,86 @@
-// The connection to S3 by Amazon's SDK, with what the SDK would do by itself switched off: retries (retry.ts decides), checksums in
-// JavaScript (ours come from native code), hashing of bodies for the signature, and waiting for '100 Continue'. Loaded when first needed.
+// The connection to S3: Amazon's SDK finds credentials, writes and signs the requests and understands the replies; http.ts sends them, as it
+// does for GCS. What else the SDK would do by itself is switched off: retries (retry.ts decides), checksums in JavaScript (ours come from
+// native code), hashing of bodies for the signature, and waiting for '100 Continue'. Loaded when first needed.
 
 import { Readable } from "node:stream";
 import type { S3, S3ClientConfig } from "@aws-sdk/client-s3";
 import { SluiceError } from "../base/errors.js";
-import { anyOf, safeMessage } from "./retry.js";
+import { HttpClient, type HttpRequest, type Watch } from "./http.js";
+import { safeMessage } from "./retry.js";
 import { fromSdk, S3Failure } from "./s3-errors.js";
+import type { StoreStatistics } from "./statistics.js";
 
-const CONNECTIONS = 64;
-const CONNECT_MS = 10_000;
-const SLICE_BYTES = 1 << 20;
+/** How long a service is awaited that gives credentials for a role. */
+const CREDENTIALS_MS = 30_000;
+
+/** What goes with each call of the SDK, and through it to the sender. */
+export interface CallOptions {
+  readonly abortSignal: AbortSignal;
+  readonly watch: Watch;
+  /** As {@link HttpRequest.replyBytes}. */
+  readonly replyBytes?: number;
+  /** Gets the content of a reply to GetObject: the SDK would hand it on as a stream. */
+  readonly onContent?: (bytes: Uint8Array) => void;
+}
+
+/** A call of the SDK. */
+export type Call<T> = (s3: S3, options: CallOptions) => Promise<T>;
 
 /** Calls to S3 whose errors are in the terms of {@link fromSdk}. */
 export class S3Connection {
+  readonly #http: HttpClient;
   #s3: Promise<S3> | undefined;
   /** The bucket's region, where it has told that it is another than was configured. */
   #region: string | undefined;
   #hasWorked = false;
 
+  constructor(statistics: StoreStatistics) {
+    this.#http = new HttpClient(statistics);
+  }
+
   /**
    * Makes a call. @param run may be called twice: where the bucket lies in another region than was thought.
-   * @throws S3Failure; SluiceError `config` where there are no credentials; system errors.
+   * @throws S3Failure; SluiceError `config` where there are no credentials; as {@link HttpClient.send}.
    */
-  async call<T>(
-    signal: AbortSignal | undefined,
-    run: (s3: S3, options: { abortSignal: AbortSignal }) => Promise<T>,
-  ): Promise<T> {
-    // The SDK could follow a bucket to its region, but would send a body again that it has already read.
+  async call<T>(watch: Watch, run: Call<T>): Promise<T> {
+    // The SDK could follow a bucket to its region, but not where the refusal comes without a body, as to HEAD.
     const region = this.#region;
     try {
-      return await this.#try(signal, run);
+      return await this.#try(watch, run);
     } catch (error) {
       const told = error instanceof S3Failure ? error.region : undefined;
       if (told === undefined || told === region) throw error;
       this.#region = told;
-      return await this.#try(signal, run);
+      return await this.#try(watch, run);
     }
   }
 
-  async #try<T>(
-    signal: AbortSignal | undefined,
-    run: (s3: S3, options: { abortSignal: AbortSignal }) => Promise<T>,
-  ): Promise<T> {
-    this.#s3 ??= connect(() => this.#region);
-    const { signal: ended, abort, dispose } = anyOf(signal ? [signal] : []);
-    ended.throwIfAborted();
+  /** A call whose reply is an object's content, of at most so many bytes. */
+  async read<T>(
+    watch: Watch,
+    replyBytes: number,
+    run: Call<T>,
+  ): Promise<{ readonly reply: T; readonly bytes: Uint8Array }> {
+    let bytes: Uint8Array = new Uint8Array();
+    const onContent = (content: Uint8Array) => {
+      bytes = new Uint8Array(content.buffer, content.byteOffset, content.length);
+    };
+    const reply = await this.call(watch, (s3, options) => run(s3, { ...options, replyBytes, onContent }));
+    return { reply, bytes };
+  }
+
+  async #try<T>(watch: Watch, run: Call<T>): Promise<T> {
+    this.#s3 ??= connect(this.#http, () => this.#region);
+    const s3 = await this.#s3;
+    watch.signal.throwIfAborted();
     try {
-      const reply = await run(await this.#s3, { abortSignal: ended });
+      const reply = await run(s3, { abortSignal: watch.signal, watch });
       this.#hasWorked = true;
       return reply;
     } catch (error) {
-      abort(error); // A server may have refused before it took the body: the rest must not be sent.
       if (error instanceof Error && error.name === "CredentialsProviderError")
         throw this.#withoutCredentials(error);
       throw fromSdk(error);
-    } finally {
-      dispose();
     }
   }
 
@@ -69,37 +94,81 @@ export class S3Connection {
   }
 }
 
-/** A body for one attempt: it tells when some of it has gone. @param onSent gets the bytes of each slice. */
-export function bodyOf(bytes: Uint8Array, onSent: (bytes: number) => void): Readable {
-  function* slices() {
-    for (let at = 0; at < bytes.length; at += SLICE_BYTES) {
-      const slice = bytes.subarray(at, at + SLICE_BYTES);
-      yield slice;
-      onSent(slice.length);
-    }
-  }
-  return Readable.from(slices(), { highWaterMark: 1 });
+/** A request as the SDK has signed it. */
+interface SignedRequest {
+  readonly method: string;
+  readonly protocol: string;
+  readonly hostname: string;
+  readonly port?: number;
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | readonly string[] | null | undefined>>;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+}
+
+/** What the SDK takes for its HTTP client (`HttpHandler` of @smithy/types). It asks for credentials by it, too: then nobody watches. */
+function senderBy(http: HttpClient) {
+  return {
+    handle: async (
+      request: SignedRequest,
+      { abortSignal, watch, replyBytes, onContent }: Partial<CallOptions>,
+    ) => {
+      const body = bytesOf(request.body);
+      const reply = await http.send(
+        {
+          method: request.method as HttpRequest["method"],
+          url: urlOf(request),
+          headers: request.headers,
+          ...(body && { body: { length: body.length, write: (send) => send(body) } }),
+          ...(replyBytes !== undefined && { replyBytes }),
+        },
+        watch ?? { signal: abortSignal ?? AbortSignal.timeout(CREDENTIALS_MS), isAlive: ignore },
+      );
+      const isContent = onContent !== undefined && reply.status < 300;
+      if (isContent) onContent(reply.body);
+      return {
+        response: {
+          statusCode: reply.status,
+          headers: reply.headers,
+          body: isContent ? Readable.from([]) : reply.body,
+        },
+      };
+    },
+    updateHttpClientConfig: ignore,
+    httpHandlerConfigs: () => ({}),
+  };
+}
+
+/** The SDK has encoded the path already. */
+function urlOf({ protocol, hostname, port, path, query = {} }: SignedRequest): URL {
+  const names = Object.keys(query).sort();
+  const pairs = names.flatMap((name) =>
+    [query[name]].flat().map((one) => `${encodeURIComponent(name)}=${encodeURIComponent(one ?? "")}`),
+  );
+  const search = pairs.length > 0 ? `?${pairs.join("&")}` : "";
+  return new URL(`${protocol}//${hostname}${port === undefined ? "" : `:${port}`}${path}${search}`);
+}
+
+/** The body of a request: bytes of ours, or the SDK's XML. */
+function bytesOf(body: unknown): Uint8Array | undefined {
+  if (body === undefined || body instanceof Uint8Array) return body;
+  if (typeof body === "string") return Buffer.from(body);
+  throw new SluiceError("bug", "a request to S3 has a body of an unknown kind", { found: typeof body });
 }
 
 /** @param told the region that the bucket has told, if it has. */
-async function connect(told: () => string | undefined): Promise<S3> {
+async function connect(http: HttpClient, told: () => string | undefined): Promise<S3> {
   // The SDK warns once a process that its coming versions need a later Node; this one is pinned, and runs on Node 20.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
   const sdk = await import("@aws-sdk/client-s3");
   const config = {
-    // It would warn on the console of streams that it cannot send again: we can.
+    // Nothing of it may reach the console.
     logger: { debug: ignore, info: ignore, warn: ignore, error: ignore },
     maxAttempts: 1,
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
     expectContinueHeader: false,
-    requestHandler: {
-      httpAgent: { keepAlive: true, maxSockets: CONNECTIONS },
-      httpsAgent: { keepAlive: true, maxSockets: CONNECTIONS },
-      connectionTimeout: CONNECT_MS,
-      // Many requests may wait for a connection: that is no reason to write a warning to the log.
-      socketAcquisitionWarningTimeout: 0x7fff_ffff,
-    },
+    requestHandler: senderBy(http),
   } satisfies S3ClientConfig;
   const first = new sdk.S3(config);
   // Buckets of a server of one's own are rarely host names.
@@ -114,7 +183,7 @@ async function connect(told: () => string | undefined): Promise<S3> {
   s3.middlewareStack.add(
     (next) => (args) => {
       const request = args.request as { readonly body?: unknown; readonly headers: Record<string, string> };
-      if (request.body instanceof Readable) request.headers["x-amz-content-sha256"] = "UNSIGNED-PAYLOAD";
+      if (request.body instanceof Uint8Array) request.headers["x-amz-content-sha256"] = "UNSIGNED-PAYLOAD";
       return next(args);
     },
     { step: "build", name: "unsignedPayload" },

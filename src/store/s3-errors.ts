@@ -32,6 +32,9 @@ export class S3Failure extends RequestFailure {
 const RETRYABLE_CODES: ReadonlySet<string> = new Set([
   "BadDigest", // The bytes were changed on their way.
   "ConditionalRequestConflict",
+  // versitygw's word also for a folder that vanished with its last object just as another object was put there (PutObject in
+  // backend/posix/posix.go, 1.8.0: whatever mkdirAll or link fails with). No name of ours is that of a folder.
+  "ExistingObjectIsDirectory",
   "IncompleteBody",
   "InternalError",
   "MalformedXML", // What we send is well-formed.

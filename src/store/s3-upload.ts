@@ -3,15 +3,15 @@
 
 import { createHash } from "node:crypto";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
-import type { S3 } from "@aws-sdk/client-s3";
 import { crc32c } from "@node-rs/crc32";
 import { combineCrcs, formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import { checkStored } from "./check-stored.js";
+import type { Watch } from "./http.js";
 import { changedFile, type FilePart, sendParts } from "./parts.js";
 import { type Attempt, RequestFailure } from "./retry.js";
 import { toS3Crc } from "./s3-checksum.js";
-import { bodyOf } from "./s3-client.js";
+import type { Call } from "./s3-client.js";
 import { isConflict, isGone, isPreconditionFailed } from "./s3-errors.js";
 import type { Body, Stored } from "./store.js";
 
@@ -39,12 +39,7 @@ export interface Requests {
     attempt: (attempt: Attempt) => Promise<T>,
     stallMs?: number,
   ): Promise<T>;
-  call<T>(
-    signal: AbortSignal | undefined,
-    run: (s3: S3, options: { abortSignal: AbortSignal }) => Promise<T>,
-  ): Promise<T>;
-  /** Bytes of a body have gone. */
-  count(attempt: Attempt, bytes: number): void;
+  call<T>(watch: Watch, run: Call<T>): Promise<T>;
   /** The object as it is, and the token of whoever made it. @param within an attempt of something else that this is part of. */
   head(within?: Attempt): Promise<{ readonly stored: Stored; readonly token: string | undefined } | null>;
 }
@@ -114,7 +109,8 @@ export class LargeUpload {
     const { token, signal } = this.#task;
     return this.#requests.run("begin upload", signal, async (attempt) => {
       // Not stopped with the attempt: the upload may have begun, and only the reply says what it is to be given up by.
-      const { UploadId } = await this.#requests.call(AbortSignal.timeout(BEGIN_MS), (s3, options) =>
+      const watch = { signal: AbortSignal.timeout(BEGIN_MS), isAlive: attempt.isAlive };
+      const { UploadId } = await this.#requests.call(watch, (s3, options) =>
         s3.createMultipartUpload(
           {
             ...this.#requests.object,
@@ -152,13 +148,13 @@ export class LargeUpload {
     const sum = toS3Crc(crc);
     return this.#requests.run("upload part", signal, async (attempt) => {
       try {
-        const reply = await this.#requests.call(attempt.signal, (s3, options) =>
+        const reply = await this.#requests.call(attempt, (s3, options) =>
           s3.uploadPart(
             {
               ...this.#requests.object,
               UploadId: id,
               PartNumber: index + 1,
-              Body: bodyOf(bytes, (sent) => this.#requests.count(attempt, sent)),
+              Body: bytes,
               ContentLength: bytes.length,
               ChecksumCRC32C: sum,
             },
@@ -191,7 +187,7 @@ export class LargeUpload {
       signal,
       async (attempt) => {
         try {
-          await this.#requests.call(attempt.signal, (s3, options) =>
+          await this.#requests.call(attempt, (s3, options) =>
             s3.completeMultipartUpload(
               {
                 ...this.#requests.object,
@@ -247,7 +243,7 @@ export class LargeUpload {
   async #abandon(id: string): Promise<void> {
     const limit = AbortSignal.timeout(ABANDON_MS);
     const abort = () =>
-      this.#requests.call(limit, (s3, options) =>
+      this.#requests.call({ signal: limit, isAlive: () => {} }, (s3, options) =>
         s3.abortMultipartUpload({ ...this.#requests.object, UploadId: id }, options),
       );
     for (let number = 0; number < ABANDON_ATTEMPTS && !limit.aborted; number++) {

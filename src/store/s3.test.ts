@@ -381,6 +381,13 @@ describe("S3 store", () => {
       expect(notes).toHaveLength(3);
     });
 
+    it("are tried again where versitygw lost the folder under a new object", async () => {
+      const fake = await startFake();
+      fake.failNext(() => true, { status: 409, code: "ExistingObjectIsDirectory" });
+      expect(await open().create("leases/x", Buffer.from("x"))).toMatchObject({ name: "leases/x", size: 1 });
+      expect(fake.requests.map((request) => request.split(" ")[0])).toEqual(["PUT", "HEAD", "PUT"]);
+    });
+
     it("are the store's where nobody answers", async () => {
       const fake = await startFake();
       await fake.close();
@@ -419,6 +426,43 @@ describe("S3 store", () => {
     expect(await store.head("x")).toMatchObject({ size: body.size });
     expect(fake.requests.filter((request) => request === "PUT run/y")).toHaveLength(2);
     expect(fake.requests.filter((request) => request === "HEAD run/x")).toHaveLength(3);
+  });
+
+  it("gets a role's credentials by a web identity", async () => {
+    const asked: string[] = [];
+    const service = createServer(async (request, response) => {
+      for await (const piece of request) asked.push(String(piece));
+      const credentials =
+        "<AccessKeyId>role</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken>" +
+        `<Expiration>${new Date(Date.now() + 3_600_000).toISOString()}</Expiration>`;
+      response.end(
+        '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>' +
+          `<Credentials>${credentials}</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
+      );
+    });
+    await new Promise<void>((resolve) => service.listen(0, "127.0.0.1", resolve));
+    clean.push(async () => void service.close());
+    const fake = await startFake();
+    const token = join(folder, "token");
+    await writeFile(token, "a-token");
+    delete process.env.AWS_ACCESS_KEY_ID;
+    delete process.env.AWS_SECRET_ACCESS_KEY;
+    const role = {
+      AWS_WEB_IDENTITY_TOKEN_FILE: token,
+      AWS_ROLE_ARN: "arn:aws:iam::123456789012:role/x",
+      AWS_ENDPOINT_URL_STS: `http://127.0.0.1:${(service.address() as AddressInfo).port}`,
+    };
+    Object.assign(process.env, role);
+    try {
+      const sessions: unknown[] = [];
+      const note = ({ headers }: FakeRequest) => sessions.push(headers["x-amz-security-token"]) > 0;
+      fake.beforeNext(note, () => {});
+      expect(await open().create("x", Buffer.from("x"))).toMatchObject({ size: 1 });
+      expect(sessions).toEqual(["session"]);
+      expect(asked.join("")).toContain("WebIdentityToken=a-token");
+    } finally {
+      for (const name of Object.keys(role)) delete process.env[name];
+    }
   });
 
   it("finds its server by a profile too", async () => {

@@ -3,18 +3,18 @@
 // itself says whose it is.
 
 import { randomUUID } from "node:crypto";
-import type { Readable } from "node:stream";
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
 import { parseBucketUri } from "./bucket-uri.js";
 import { checkStored } from "./check-stored.js";
+import { contentBytes } from "./http.js";
 import { missingObject } from "./memory.js";
 import { checkName, compareNames, isName } from "./names.js";
 import { changedFile, readParts } from "./parts.js";
 import { type Attempt, RequestFailure, Retrier, type RetryOptions } from "./retry.js";
 import { fromS3Crc, toS3Crc } from "./s3-checksum.js";
-import { bodyOf, S3Connection } from "./s3-client.js";
+import { S3Connection } from "./s3-client.js";
 import { explainS3, isGone, isNotImplemented, isPreconditionFailed, S3Failure } from "./s3-errors.js";
 import { partBytesFor } from "./s3-part-size.js";
 import { isMd5Of, LargeUpload, type Requests, TOKEN } from "./s3-upload.js";
@@ -41,7 +41,7 @@ export class S3Store implements Store {
   /** Empty, or ending in a slash. */
   readonly #prefix: string;
   readonly #retrier: Retrier;
-  readonly #connection = new S3Connection();
+  readonly #connection: S3Connection;
   readonly #partBytes: number | undefined;
   /** Whether the server honours If-Match on DeleteObject; known after the first removal. */
   #deletesByVersion: boolean | undefined;
@@ -53,6 +53,7 @@ export class S3Store implements Store {
     this.#bucket = place.bucket;
     this.#prefix = place.prefix;
     this.#retrier = new Retrier(options);
+    this.#connection = new S3Connection(this.#retrier.statistics);
     this.#partBytes = options.partBytes;
     this.uploads = { list: (prefix) => this.#listUploads(prefix), abort: (upload) => this.#abort(upload) };
   }
@@ -104,30 +105,18 @@ export class S3Store implements Store {
     }
     return this.#run("read", name, undefined, async (attempt) => {
       try {
-        const reply = await this.#connection.call(attempt.signal, (s3, options) =>
+        const { reply, bytes } = await this.#connection.read(attempt, contentBytes(range), (s3, options) =>
           s3.getObject(
             { ...this.#object(name), ...(range && { Range: `bytes=${range.start}-${range.end - 1}` }) },
             options,
           ),
         );
-        const length = reply.ContentLength ?? 0;
-        const body = reply.Body as Readable;
-        const leave = () => void body.destroy();
-        attempt.signal.addEventListener("abort", leave, { once: true });
-        try {
-          // A server that ignores ranges would send the whole.
-          if (range && reply.ContentRange === undefined)
-            throw new RequestFailure("the server ignored the range", { isRetryable: false });
-          if (range && length < range.end - range.start)
-            throw missing(sizeIn(reply.ContentRange) ?? range.start + length);
-          return await collect(body, length, (bytes) => {
-            this.#retrier.statistics.bytesReceived += bytes;
-            attempt.isAlive();
-          });
-        } finally {
-          attempt.signal.removeEventListener("abort", leave);
-          if (!body.readableEnded) leave();
-        }
+        // A server that ignores ranges would send the whole.
+        if (range && reply.ContentRange === undefined)
+          throw new RequestFailure("the server ignored the range", { isRetryable: false });
+        if (range && bytes.length < range.end - range.start)
+          throw missing(sizeIn(reply.ContentRange) ?? range.start + bytes.length);
+        return bytes;
       } catch (error) {
         if (isGone(error)) throw missing(undefined);
         // The answer names no size that the SDK would pass on.
@@ -144,8 +133,8 @@ export class S3Store implements Store {
     if (first && isInRange(first.name, range)) yield first;
     let after: string | undefined;
     do {
-      const page = await this.#run("list", prefix, undefined, ({ signal }) =>
-        this.#connection.call(signal, (s3, options) =>
+      const page = await this.#run("list", prefix, undefined, (attempt) =>
+        this.#connection.call(attempt, (s3, options) =>
           s3.listObjectsV2(
             {
               Bucket: this.#bucket,
@@ -174,9 +163,9 @@ export class S3Store implements Store {
   async remove(name: string, version: string): Promise<void> {
     checkName(name);
     const remove = (etag: string | undefined) =>
-      this.#run("remove", name, undefined, async ({ signal }) => {
+      this.#run("remove", name, undefined, async (attempt) => {
         try {
-          await this.#connection.call(signal, (s3, options) =>
+          await this.#connection.call(attempt, (s3, options) =>
             s3.deleteObject(
               { ...this.#object(name), ...(etag !== undefined && { IfMatch: `"${etag}"` }) },
               options,
@@ -224,11 +213,11 @@ export class S3Store implements Store {
         if (there) return there.token === token ? check(there.stored) : "exists";
       }
       try {
-        const reply = await this.#connection.call(attempt.signal, (s3, options) =>
+        const reply = await this.#connection.call(attempt, (s3, options) =>
           s3.putObject(
             {
               ...this.#object(name),
-              Body: bodyOf(bytes, (sent) => requests.count(attempt, sent)),
+              Body: bytes,
               ContentLength: bytes.length,
               ContentType: "application/octet-stream",
               ChecksumCRC32C: toS3Crc(crc),
@@ -263,15 +252,11 @@ export class S3Store implements Store {
     const requests: Requests = {
       object: this.#object(name),
       run: (kind, signal, attempt, stallMs) => this.#run(kind, name, signal, attempt, stallMs),
-      call: (signal, run) => this.#connection.call(signal, run),
-      count: (attempt, bytes) => {
-        this.#retrier.statistics.bytesSent += bytes;
-        attempt.isAlive();
-      },
+      call: (watch, run) => this.#connection.call(watch, run),
       head: (within) => {
-        const head = async ({ signal }: Attempt) => {
+        const head = async (watch: Attempt) => {
           try {
-            const reply = await this.#connection.call(signal, (s3, options) =>
+            const reply = await this.#connection.call(watch, (s3, options) =>
               s3.headObject({ ...this.#object(name), ChecksumMode: "ENABLED" }, options),
             );
             const crc = fromS3Crc(reply);
@@ -298,8 +283,8 @@ export class S3Store implements Store {
   async *#listUploads(prefix: string): AsyncGenerator<UnfinishedUpload> {
     let after: { readonly KeyMarker?: string | undefined; readonly UploadIdMarker?: string | undefined } = {};
     for (;;) {
-      const page = await this.#run("list uploads", prefix, undefined, ({ signal }) =>
-        this.#connection.call(signal, (s3, options) =>
+      const page = await this.#run("list uploads", prefix, undefined, (attempt) =>
+        this.#connection.call(attempt, (s3, options) =>
           s3.listMultipartUploads(
             { Bucket: this.#bucket, Prefix: this.#prefix + prefix, EncodingType: "url", ...after },
             options,
@@ -319,9 +304,9 @@ export class S3Store implements Store {
   }
 
   async #abort({ name, id }: UnfinishedUpload): Promise<void> {
-    await this.#run("abort upload", checkName(name), undefined, async ({ signal }) => {
+    await this.#run("abort upload", checkName(name), undefined, async (attempt) => {
       try {
-        await this.#connection.call(signal, (s3, options) =>
+        await this.#connection.call(attempt, (s3, options) =>
           s3.abortMultipartUpload({ ...this.#object(name), UploadId: id }, options),
         );
       } catch (error) {
@@ -374,21 +359,4 @@ function decodeKey(key: string | undefined, encoding: string | undefined): strin
 function sizeIn(range: string | undefined): number | undefined {
   const size = /\/(\d+)$/.exec(range ?? "")?.[1];
   return size === undefined ? undefined : Number(size);
-}
-
-/** All bytes of a reply. @throws RequestFailure where there are not as many as it said. */
-async function collect(
-  body: AsyncIterable<Uint8Array>,
-  length: number,
-  onBytes: (bytes: number) => void,
-): Promise<Uint8Array> {
-  const all = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
-  let done = 0;
-  for await (const piece of body) {
-    if (done + piece.length <= length) all.set(piece, done);
-    done += piece.length;
-    onBytes(piece.length);
-  }
-  if (done === length) return all;
-  throw new RequestFailure(`the reply has ${done} bytes instead of ${length}`);
 }

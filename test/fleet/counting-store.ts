@@ -11,7 +11,7 @@ export type Requests = Record<string, number>;
 
 /** What a {@link CountingStore} is like. */
 export interface CountingOptions {
-  readonly clock?: Clock;
+  readonly clock?: Pick<Clock, "now" | "sleep">;
   /** Of one request; none: at once. */
   readonly latencyMs?: number;
   /** Requests that are answered at the same time, at most. */

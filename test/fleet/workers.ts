@@ -1,229 +1,173 @@
-// Workers without a model: the loop, claims, leases, log, heartbeat and derived files are those that ship; a unit takes a time
-// instead of being computed, and its data is a few bytes. For counting what a fleet asks of its store.
+// A fleet on virtual time that works on one counting store: workers as they ship (`extract` itself), in the surroundings of the simulation. A
+// unit takes a time instead of being computed, and so does its upload. For counting what a fleet asks of its store.
 
-import type { Clock } from "../../src/base/clock.js";
-import type { ProcessIdentity } from "../../src/base/process-identity.js";
-import { randomNumbers } from "../../src/base/random.js";
-import type { UnitReader, UnitSamples } from "../../src/data/samples.js";
-import { type Unit, unitName } from "../../src/plan/unit.js";
-import { Claims } from "../../src/run/claims.js";
-import type { Commit } from "../../src/run/commit.js";
-import { completeRun } from "../../src/run/complete-run.js";
-import { DerivedFiles } from "../../src/run/derived-files.js";
-import type { UnitRunner } from "../../src/run/engine-process.js";
-import { Heartbeat } from "../../src/run/heartbeat.js";
-import { encodeRunFile, type Identity, type RunFile, runId } from "../../src/run/identity.js";
-import { Leases } from "../../src/run/leases.js";
-import { CommitLog } from "../../src/run/log.js";
-import { paceOf } from "../../src/run/pace.js";
-import { Preemption } from "../../src/run/preemption.js";
-import { Progress } from "../../src/run/progress.js";
-import type { ShardWriter } from "../../src/run/shard-writer.js";
-import { runWorker } from "../../src/run/worker.js";
-import type { Store } from "../../src/store/store.js";
+import { type ExtractReporter, type ExtractResult, extract } from "../../src/run/extract.js";
+import type { Body, Store } from "../../src/store/store.js";
+import { Counts } from "../simulation/counts.js";
+import { type SimulatedDataset, simulatedDataset } from "../simulation/datasets.js";
+import { environmentOf, Host } from "../simulation/machine.js";
+import { SimulatedProcess } from "../simulation/process.js";
+import { Scheduler } from "../simulation/scheduler.js";
+import { CountingStore } from "./counting-store.js";
+import { RECORDS_A_SHARD } from "./made-run.js";
 
-const HASH = "0".repeat(64);
-export const RECORDS_A_SHARD = 4;
-
-/** A run of streams of equal length, and its run.json. */
-export function makeRun(
-  streams: number,
-  unitsEach: number,
-): { readonly run: RunFile; readonly bytes: Uint8Array } {
+/** A fleet's run: streams of equal length, whose records nobody ever reads. */
+export async function fleetDataset(streams: number, unitsEach: number): Promise<SimulatedDataset> {
+  const { plan, tables, samples } = await simulatedDataset(0);
+  const { dataset, identity, options } = plan;
+  const [stream] = dataset.streams;
+  const [known] = identity.dataset.streams;
+  const sha256 = tables[0]?.units[0]?.sha256 ?? "";
+  const unit = samples[0]?.[0];
+  if (!stream || !known || !unit) throw new Error("the dataset is empty");
   const records = unitsEach * RECORDS_A_SHARD;
-  const identity: Identity = {
-    format: "sluice-run-1",
-    model: { family: "qwen2", revision: null, config: {}, weights_sha256: HASH },
-    tokenizer: { sha256: null, special_ids: [], bos_id: null, eos_ids: [], bos: "tokenizer" },
-    dataset: {
-      name: "d",
-      max_samples: null,
-      records: streams * records,
-      streams: Array.from({ length: streams }, () => ({ records, bytes: 1, sha256: HASH })),
-    },
-    prompt: {
-      kind: "text",
-      column: "text",
-      keep_columns: [],
-      template_sha256: null,
-      augment: 1,
-      max_seq_length: 2048,
-      too_long: "cut",
-      stride: null,
-      max_parts: null,
-      context_size: null,
-      attend_across: false,
-      drop_short: false,
-    },
-    taps: ["blocks.0.hook_resid_post"],
-    positions: "all",
-    skip_special: false,
-    dtype: "bfloat16",
-    compute_dtype: "float32",
-    shard_format: "safetensors",
-    samples_per_shard: RECORDS_A_SHARD,
-    shard_bytes: null,
-    max_skipped: "half",
-    seed: 42,
-  };
-  return { run: { run: runId(identity), identity, record: {} }, bytes: encodeRunFile(identity, {}) };
-}
-
-/** The commit of a unit whose data is as {@link FleetWorker} makes it. */
-export function commitOf(run: RunFile, unit: Unit, attempt: string, worker = "w"): Commit {
+  const units = Array.from({ length: unitsEach }, (_, i) => {
+    const start = i * RECORDS_A_SHARD;
+    return { start, end: start + RECORDS_A_SHARD, records: RECORDS_A_SHARD, sha256 };
+  });
+  const table = { samplesPerShard: RECORDS_A_SHARD, records, units };
   return {
-    format: "sluice-commit-1",
-    run: run.run,
-    stream: unit.stream,
-    unit: unit.index,
-    data: `${unitName(unit).replace(/^.*\//, "")}.safetensors`,
-    size: dataOf(unit).length,
-    sha256: HASH,
-    crc32c: "00000000",
-    records: [unit.from, unit.to],
-    samples: unit.to - unit.from,
-    rows: 10,
-    tokens: 10,
-    tokens_computed: 10,
-    unit_sha256: HASH,
-    token_sha256: HASH,
-    skipped: [],
-    left_out: [],
-    tensors: {},
-    statistics: {},
-    execution: { engine: "none" },
-    by: { attempt, worker, worker_id: 0, started: "", finished: "" },
+    plan: {
+      ...plan,
+      options: { ...options, samplesPerShard: RECORDS_A_SHARD },
+      dataset: { ...dataset, streams: Array.from({ length: streams }, () => stream) },
+      identity: {
+        ...identity,
+        dataset: { ...identity.dataset, streams: Array.from({ length: streams }, () => known) },
+      },
+    },
+    tables: Array.from({ length: streams }, () => table),
+    samples: Array.from({ length: streams }, () => new Array(unitsEach).fill(unit)),
+    units: streams * unitsEach,
+    records: streams * records,
   };
-}
-
-export function dataOf(unit: Unit): Uint8Array {
-  return Buffer.from(`data of ${unitName(unit)}`);
 }
 
 /** What a worker of the fleet is like. */
 export interface FleetWorkerOptions {
-  readonly store: Store;
-  readonly run: RunFile;
-  readonly runFile: Uint8Array;
-  readonly clock: Clock;
-  readonly uuid: string;
+  readonly name: string;
   readonly workerId: number;
-  readonly leaseSeconds: number;
   /** Milliseconds that a unit takes to compute, and to store. */
   readonly computeMs: number;
   readonly storeMs: number;
-  readonly process?: ProcessIdentity | null;
   /** Told of every unit that is computed. */
-  readonly onCompute?: (unit: Unit) => void;
+  readonly onCompute?: () => void;
 }
 
-/** Works until the run is complete, as `extract` does from the run's opening on. @returns the shards that it made. */
-export async function workInFleet(options: FleetWorkerOptions): Promise<number> {
-  const { run, runFile, clock, uuid, workerId, leaseSeconds, process = null } = options;
-  const { store } = options;
-  const pace = paceOf(store, leaseSeconds);
-  const preemption = new Preemption(clock);
-  const progress = new Progress(() => {}, clock);
-  const leases = new Leases(store, {
-    worker: uuid,
-    process,
-    leaseSeconds: pace.silenceSeconds,
-    readsPerLook: pace.readsPerLook,
-    clock,
-  });
-  const state = { uuid, worker_id: workerId, host: "h", pid: 1, process, started: "", message: null };
-  const heartbeat = new Heartbeat(
-    store,
-    uuid,
-    () => ({
-      ...state,
-      status: progress.isComplete ? "complete" : "running",
-      unit: progress.unit,
-      shards: progress.shards,
-      samples: 0,
-      tokens: 0,
-      tokens_computed: 0,
-      bytes: 0,
-      seconds: progress.seconds,
-    }),
-    clock,
-  );
-  await heartbeat.start(pace.beatMs);
-  const log = new CommitLog(store, run, runFile);
-  await log.refresh();
-  const repair = log.findMissingNames(".safetensors");
-  const claims = new Claims(log, leases, { uuid, stream: workerId, steal: true, repair, clock });
-  const derived = new DerivedFiles({
-    store,
-    run,
-    log,
-    workerId,
-    datasetPath: "",
-    modelPath: "",
-    checkpointDir: undefined,
-    clock,
-  });
-  const indexBefore = (await store.head("index.json"))?.version ?? null;
-  const write = () => void derived.write("running", progress.takeStreams()).catch(() => {});
-  let endWriting = clock.after((pace.firstDerivedMs * randomNumbers(uuid)()) / 2 ** 32, () => {
-    write();
-    endWriting = clock.every(pace.derivedMs, write);
-  });
-  const endFinishing = clock.every(5_000, () => void derived.finishStream().catch(() => {}));
-  const shards = {
-    spool: async (unit: Unit) => {
-      options.onCompute?.(unit);
-      await clock.sleep(options.computeMs);
-      return unit;
-    },
-    store: async (unit: Unit, _samples: UnitSamples, _spooled: unknown, { attempt }: { attempt: string }) => {
-      await clock.sleep(options.storeMs);
-      await store.create(`${unitName(unit)}.safetensors`, dataOf(unit));
-      const commit = commitOf(run, unit, attempt, uuid);
-      return (await log.commit(unit, commit)) === "committed" ? commit : null;
-    },
-    dropAll: async () => {},
-  } as unknown as ShardWriter;
-  const reader: UnitReader = { read: async () => NO_SAMPLES, close: async () => {} };
-  const runner: UnitRunner = {
-    start: async () => ({}),
-    compute: () => Promise.reject(new Error("nothing is computed")),
-    stop: async () => {},
-  };
-  const { pollMs } = pace;
-  await runWorker({ claims, leases, reader, runner, shards, preemption, progress, pollMs, clock });
-  endWriting();
-  endFinishing();
-  await completeRun({
-    store,
-    log,
-    leases,
-    derived,
-    progress,
-    indexBefore,
-    pollMs,
-    clock,
-    signal: preemption.stopping,
-  });
-  await leases.releaseAll();
-  await heartbeat.stop();
-  return progress.shards;
+/** Events of a whole run: some hundred a unit. */
+const MOST_EVENTS = 20_000_000;
+
+/** A store, and those who work on it. */
+export class Fleet {
+  readonly scheduler = new Scheduler("fleet");
+  readonly store: CountingStore;
+  readonly #dataset: SimulatedDataset;
+  readonly #counts = new Counts();
+  #working = 0;
+  #failure: unknown;
+
+  /** @param latencyMs of a request. @param atOnce requests that the store answers at the same time, at most. */
+  constructor(dataset: SimulatedDataset, latencyMs: number, atOnce = Number.POSITIVE_INFINITY) {
+    this.#dataset = dataset;
+    const sleep = (ms: number) => new Promise<void>((resolve) => void this.scheduler.plan(ms, resolve));
+    this.store = new CountingStore({ clock: { now: () => this.scheduler.now, sleep }, latencyMs, atOnce });
+  }
+
+  /** Starts a worker on a computer of its own; `result` is undefined until it has ended. */
+  start(options: FleetWorkerOptions): {
+    readonly process: SimulatedProcess;
+    result: ExtractResult | undefined;
+  } {
+    const { name, workerId, computeMs, onCompute } = options;
+    const process = new SimulatedProcess(name, this.scheduler, "fleet", () => {
+      this.#working -= 1;
+    });
+    const host = new Host(name, this.#counts);
+    const dies = () => {
+      onCompute?.();
+      return false;
+    };
+    const engine = { hardware: 0, unitMs: computeMs, dies };
+    const store = new SlowUploads(this.store, process, host, options.storeMs);
+    const environment = environmentOf(process, host, this.#dataset, engine, store);
+    const worker: ReturnType<Fleet["start"]> = { process, result: undefined };
+    this.#working += 1;
+    extract({ ...this.#dataset.plan.options, workerId, leaseSeconds: 60, steal: true }, SILENT, environment)
+      .then(
+        (result) => {
+          worker.result = result;
+        },
+        (error: unknown) => {
+          this.#failure ??= error;
+        },
+      )
+      .finally(() => {
+        process.end();
+        this.#working -= 1;
+      });
+    return worker;
+  }
+
+  /** Lets time pass until all who live have ended, or somebody says so. @throws what a worker raises. */
+  async run(isOver: () => boolean = () => false): Promise<void> {
+    await this.scheduler.run(
+      () => this.#working === 0 || this.#failure !== undefined || isOver(),
+      MOST_EVENTS,
+    );
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#working > 0 && !isOver()) throw new Error("everybody waits, and nothing is to come");
+  }
 }
 
-const NO_SAMPLES: UnitSamples = {
-  count: RECORDS_A_SHARD,
-  records: new BigInt64Array(RECORDS_A_SHARD),
-  parts: new Int32Array(RECORDS_A_SHARD),
-  inputIds: new Int32Array(10),
-  inputOffsets: new Int32Array(RECORDS_A_SHARD + 1),
-  inputFlags: new Uint8Array(10),
-  segmentOffsets: new Int32Array(2),
-  positions: new Int32Array(10),
-  positionOffsets: new Int32Array(RECORDS_A_SHARD + 1),
-  infos: [],
-  previews: [],
-  skipped: [],
-  leftOut: [],
-  unitSha256: HASH,
-  tokenSha256: HASH,
-};
+/** The fleet's store as one process sees it: files lie on its own disk, data take their time, and no answer reaches the dead. */
+class SlowUploads implements Store {
+  readonly uri: string;
+  readonly #store: CountingStore;
+  readonly #process: SimulatedProcess;
+  readonly #host: Host;
+  readonly #uploadMs: number;
+
+  constructor(store: CountingStore, process: SimulatedProcess, host: Host, uploadMs: number) {
+    this.uri = store.uri;
+    this.#store = store;
+    this.#process = process;
+    this.#host = host;
+    this.#uploadMs = uploadMs;
+  }
+
+  async create(name: string, body: Body) {
+    if (body instanceof Uint8Array) return this.#answer(this.#store.create(name, body));
+    await this.#process.wait(this.#uploadMs);
+    return this.#answer(this.#store.create(name, this.#host.disk.read(body.file)));
+  }
+
+  replace(name: string, body: Uint8Array) {
+    return this.#answer(this.#store.replace(name, body));
+  }
+
+  head(name: string) {
+    return this.#answer(this.#store.head(name));
+  }
+
+  read(name: string, range?: { readonly start: number; readonly end: number }) {
+    return this.#answer(this.#store.read(name, range));
+  }
+
+  async *list(...where: Parameters<Store["list"]>) {
+    for await (const stored of this.#store.list(...where)) yield stored;
+    await this.#process.wait(0);
+  }
+
+  remove(name: string, version: string) {
+    return this.#answer(this.#store.remove(name, version));
+  }
+
+  async #answer<T>(reply: Promise<T>): Promise<T> {
+    const release = this.#process.hold();
+    const result = await reply.finally(release);
+    await this.#process.wait(0);
+    return result;
+  }
+}
+
+const SILENT: ExtractReporter = { note() {}, warn() {}, reading() {}, started() {} };

@@ -82,6 +82,27 @@ it("stores what a dead worker had finished, byte for byte, and computes the rest
   expect(await runSluice(["verify", RUN, "--deep"], env)).toMatchObject({ code: 0 });
 });
 
+it("stops its upload where it is told to leave at once, and leaves what it had finished", async () => {
+  server.fault = ({ object }) => (object.endsWith(".safetensors") ? { kind: "stall" } : undefined);
+  const worker = startSluice(flags, env);
+  while ((await marks()).length === 0) await sleep(20);
+  worker.child.kill("SIGTERM");
+  await sleep(2_500); // Signals that come sooner are the same one.
+  const told = performance.now();
+  worker.child.kill("SIGTERM");
+  expect(await worker.ended).toMatchObject({ code: 75 });
+  expect(performance.now() - told).toBeLessThan(3_000);
+  server.fault = () => undefined;
+  const [mark = ""] = await marks();
+  const left: { commit: Commit } = JSON.parse(await readFile(join(spool, mark), "utf8"));
+
+  const ended = await runSluice(flags, env);
+  expect(ended, ended.stderr).toMatchObject({ code: 0 });
+  expect(ended.stderr).toContain("1 finished shards wait in");
+  expect((await commits()).some(({ by }) => by.worker === left.commit.by.worker)).toBe(true);
+  expect(await hashStored(RUN, server.url)).toEqual(await hashData(join(folder, "local")));
+});
+
 it("computes again what was damaged, or is another run's", async () => {
   const file = await killWhileUploading();
   const bytes = await readFile(file);

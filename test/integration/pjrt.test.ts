@@ -212,16 +212,19 @@ describe.skipIf(!CPU_PLUGIN)("the PJRT binding", () => {
     expect(isAligned(mapped)).toBe(true);
     expect(isAligned(await mapFile(file, 1028, 8))).toBe(false);
     const aligned = alignedBytes(4 * N);
-    const copied = new Uint8Array(4 * N);
+    const [copied, lent] = [new Uint8Array(4 * N), alignedBytes(4 * N)];
     const buffers = [
       client.upload(mapped, f32(N), device, "share"),
       client.upload(aligned, f32(N), device, "share"),
       client.upload(aligned, f32(N), device, "share"),
       client.upload(copied, f32(N), device, "copy"),
+      client.upload(lent, f32(N), device, "lend"),
     ];
+    await client.drain(); // What was lent has been read.
     const change = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset).setFloat32(0, 7, true);
     change(aligned); // Seen: it is read in place.
     change(copied); // Not seen.
+    change(lent);
     const first: (number | undefined)[] = [];
     for (const buffer of buffers) {
       const { outputs } = await executable.execute([[buffer]]);
@@ -230,7 +233,7 @@ describe.skipIf(!CPU_PLUGIN)("the PJRT binding", () => {
       out?.release();
       buffer.release();
     }
-    expect(first).toEqual([1, 8, 8, 1]);
+    expect(first).toEqual([1, 8, 8, 1, 1]);
     executable.release();
     await expect(mapFile(file, 0, 10 ** 9)).rejects.toThrow("too short");
   });

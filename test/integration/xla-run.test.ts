@@ -3,7 +3,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { rootMeanSquareError } from "../../src/engine/model-fixtures.suite.js";
+import { relativeError, rootMeanSquareError } from "../../src/engine/model-fixtures.suite.js";
 import { openRunForReading } from "../../src/read/open-run.js";
 import { readTensor } from "../../src/read/read-tensor.js";
 import { openStore } from "../../src/store/stores.js";
@@ -52,6 +52,14 @@ describe.skipIf(!CPU_PLUGIN)("a run on XLA", () => {
     expect(expected.size).toBeGreaterThan(3);
     for (const [name, values] of expected)
       expect(rootMeanSquareError(found.get(name), values), name).toBeLessThan(1e-5);
+
+    // Devices that share the model: the same run, computed in another way.
+    expect(await extract("shared", ...XLA, "--tensor-parallel", "2")).toBe(onnx);
+    const shared = await readRun(join(folder, "shared"));
+    for (const [name, values] of found)
+      expect(relativeError(shared.get(name), values), name).toBeLessThan(1e-4);
+    const sharedRun = await openRunForReading(openStore(join(folder, "shared")));
+    expect((await sharedRun.log.readAll())[0]?.execution).toMatchObject({ devices: 2, tensor_parallel: 2 });
 
     expect(await extract("narrow", ...XLA, "--compute-dtype", "bfloat16")).not.toBe(onnx);
     const narrow = await readRun(join(folder, "narrow"));

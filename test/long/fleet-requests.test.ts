@@ -6,22 +6,16 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, it } from "vitest";
 import { unitAt } from "../../src/plan/unit.js";
+import { decodeRunFile } from "../../src/run/identity.js";
 import { commitName } from "../../src/run/log.js";
-import { isRemote, type Store } from "../../src/store/store.js";
-import { CountingStore } from "../fleet/counting-store.js";
-import { VirtualClock } from "../fleet/virtual-clock.js";
-import {
-  commitOf,
-  dataOf,
-  type FleetWorkerOptions,
-  makeRun,
-  RECORDS_A_SHARD,
-  workInFleet,
-} from "../fleet/workers.js";
+import { MemoryStore } from "../../src/store/memory.js";
+import { isRemote } from "../../src/store/store.js";
+import { commitOf, dataOf, RECORDS_A_SHARD } from "../fleet/made-run.js";
+import { Fleet, fleetDataset } from "../fleet/workers.js";
 
 const UNIT_MS = 5_000;
 
-interface Fleet {
+interface FleetPlan {
   readonly workers: number;
   readonly streams: number;
   readonly units: number;
@@ -29,30 +23,33 @@ interface Fleet {
   readonly sameId?: boolean;
 }
 
-async function runFleet({ workers, streams, units, sameId = false }: Fleet) {
-  const clock = new VirtualClock();
-  const store = new CountingStore({ clock, latencyMs: 30 });
-  const { run, bytes } = makeRun(streams, units);
-  await clock.run(store.create("run.json", bytes));
+async function runFleet({ workers, streams, units, sameId = false }: FleetPlan) {
+  const fleet = new Fleet(await fleetDataset(streams, units), 30);
   let computed = 0;
-  const work = (i: number) =>
-    workInFleet({
-      ...{ store, run, runFile: bytes, clock, uuid: `worker-${i}`, leaseSeconds: 60, storeMs: 3_000 },
+  for (let i = 0; i < workers; i++)
+    fleet.start({
+      name: `worker-${i}`,
       workerId: sameId ? 0 : i,
+      storeMs: 3_000,
       // Machines of one kind are not quite equally fast.
       computeMs: UNIT_MS * (1 + ((i * 7919) % 100) / 1000),
       onCompute: () => {
         computed += 1;
       },
     });
-  await clock.run(Promise.all(Array.from({ length: workers }, (_, i) => work(i))));
+  await fleet.run();
+  const { store, scheduler } = fleet;
   const total = streams * units;
   expect(store.requests["create data"]).toBe(total);
-  return { store, clock, total, computed, perShard: store.overhead / total };
+  return { store, seconds: scheduler.now / 1000, total, computed, perShard: store.overhead / total };
 }
 
 it("takes at most six requests a shard besides the data, and no name is written more often than every 5 s", async () => {
-  const { store, clock, total, computed, perShard } = await runFleet({ workers: 8, streams: 8, units: 500 });
+  const { store, seconds, total, computed, perShard } = await runFleet({
+    workers: 8,
+    streams: 8,
+    units: 500,
+  });
   const shares = Object.entries(store.requests).map(([kind, n]) => `${kind} ${(n / total).toFixed(2)}`);
   console.log(`${perShard.toFixed(2)} requests a shard: ${shares.join(", ")}`);
   expect(perShard).toBeLessThanOrEqual(6);
@@ -71,7 +68,7 @@ it("takes at most six requests a shard besides the data, and no name is written 
     const kinds = Object.entries(store.requests).filter(
       ([kind]) => /^(create|replace|remove)/.test(kind) === isWrite,
     );
-    return (kinds.reduce((sum, [, n]) => sum + n, 0) / (clock.now() / 1000) / 8) * 1000;
+    return (kinds.reduce((sum, [, n]) => sum + n, 0) / seconds / 8) * 1000;
   };
   console.log(
     `1,000 workers: ${ofThousand(true).toFixed(0)} writes and ${ofThousand(false).toFixed(0)} reads a second`,
@@ -93,32 +90,24 @@ it("shares one id without writing the same files all the time, or computing a un
 });
 
 it("takes over a dead worker's units within the lease time, without knowing its machine", async () => {
-  const clock = new VirtualClock();
-  const store = new CountingStore({ clock, latencyMs: 30 });
-  const { run, bytes } = makeRun(2, 6);
-  await clock.run(store.create("run.json", bytes));
-  const computedAt = new Map<string, number[]>();
-  const start = (uuid: string, workerId: number, through: Store) => {
-    const options: FleetWorkerOptions = {
-      ...{ store: through, run, runFile: bytes, clock, uuid, workerId, leaseSeconds: 60 },
-      ...{ computeMs: 4_000, storeMs: 1_000 },
-      process: { boot: `boot of ${uuid}`, namespace: "n", pid: 1, start: "1" },
-      onCompute: (unit) => {
-        const name = commitName(unit);
-        computedAt.set(name, [...(computedAt.get(name) ?? []), clock.now()]);
-      },
-    };
-    return workInFleet(options);
+  const fleet = new Fleet(await fleetDataset(2, 6), 30);
+  const { store, scheduler } = fleet;
+  const takenOver: number[] = [];
+  const create = store.create.bind(store);
+  store.create = (name, body) => {
+    if (/^leases\/tpu_\d+\/shard_\d+\.[1-9]\d*$/.test(name)) takenOver.push(scheduler.now);
+    return create(name, body);
   };
-  const mortal = new Mortal(store);
-  void start("doomed", 1, mortal.store);
-  const survivor = start("survivor", 0, store);
-  const diedAt = 10_000;
-  clock.after(diedAt, () => mortal.kill());
-  expect(await clock.run(survivor)).toBeGreaterThanOrEqual(9);
-  const twice = [...computedAt.values()].filter((times) => times.length > 1);
-  expect(twice.length, "what it was computing").toBeGreaterThanOrEqual(1);
-  for (const [, again = 0] of twice) expect(again - diedAt).toBeLessThanOrEqual(60_000);
+  const times = { computeMs: 4_000, storeMs: 1_000 };
+  const doomed = fleet.start({ ...times, name: "doomed", workerId: 1 });
+  const survivor = fleet.start({ ...times, name: "survivor", workerId: 0 });
+  const diedAt = 12_000;
+  scheduler.plan(diedAt, () => doomed.process.kill());
+  await fleet.run();
+  expect(survivor.result).toMatchObject({ outcome: "complete", committed: 12 });
+  expect(survivor.result?.progress.shards).toBeGreaterThanOrEqual(9);
+  expect(takenOver.length, "what it was computing").toBeGreaterThanOrEqual(1);
+  for (const at of takenOver) expect(at - diedAt).toBeLessThanOrEqual(60_000);
 });
 
 it("joins a run of 100,000 shards in a few seconds, whatever the shape, and reads no commit", async () => {
@@ -126,9 +115,15 @@ it("joins a run of 100,000 shards in a few seconds, whatever the shape, and read
     [32, 3125],
     [1, 100_000],
   ] as const) {
-    const clock = new VirtualClock();
-    const store = new CountingStore({ clock, latencyMs: 50, atOnce: 16 });
-    const { run, bytes } = makeRun(streams, units);
+    const dataset = await fleetDataset(streams, units);
+    const fleet = new Fleet(dataset, 50, 16);
+    const { store, scheduler } = fleet;
+    const times = { computeMs: 1000, storeMs: 1000 };
+    // Who creates the run is gone before it has made anything.
+    const creator = fleet.start({ ...times, name: "creator", workerId: 0 });
+    await fleet.run(() => store.requests["create units"] === streams);
+    creator.process.kill();
+    const run = decodeRunFile(await MemoryStore.prototype.read.call(store, "run.json"), store.uri);
     const records = units * RECORDS_A_SHARD;
     for (let stream = 0; stream < streams; stream++)
       for (let index = 0; index < units; index++) {
@@ -137,22 +132,19 @@ it("joins a run of 100,000 shards in a few seconds, whatever the shape, and read
         store.fill(commitName(unit), Buffer.from(JSON.stringify(commitOf(run, unit, "a"))));
         store.fill(commitName(unit).replace(".json", ".safetensors"), dataOf(unit));
       }
-    await clock.run(store.create("run.json", bytes));
     const heap = memory();
-    const before = clock.now();
+    const before = scheduler.now;
     const real = performance.now();
     let firstUnit = 0;
-    const stop = new AbortController();
-    const joined = workInFleet({
-      ...{ store, run, runFile: bytes, clock, uuid: "late", workerId: 5, leaseSeconds: 60 },
-      ...{ computeMs: 1000, storeMs: 1000 },
+    fleet.start({
+      ...times,
+      name: "late",
+      workerId: 5,
       onCompute: () => {
-        firstUnit = clock.now();
-        stop.abort();
+        firstUnit = scheduler.now;
       },
     });
-    joined.catch(() => {});
-    await clock.run(new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve())));
+    await fleet.run(() => firstUnit > 0);
     const seconds = (firstUnit - before) / 1000;
     const bytesEach = (memory() - heap) / (streams * units);
     console.log(
@@ -170,25 +162,4 @@ function memory(): number {
   setFlagsFromString("--expose-gc");
   runInNewContext("gc")();
   return process.memoryUsage().heapUsed;
-}
-
-/** A process that can be killed: none of its calls ever returns after that. */
-class Mortal {
-  readonly store: Store;
-  #isDead = false;
-
-  constructor(store: Store) {
-    const never = new Promise<never>(() => {});
-    this.store = new Proxy(store, {
-      get: (target, key) => {
-        const value: unknown = Reflect.get(target, key, target);
-        if (typeof value !== "function") return value;
-        return (...args: unknown[]) => (this.#isDead ? never : Reflect.apply(value, target, args));
-      },
-    });
-  }
-
-  kill(): void {
-    this.#isDead = true;
-  }
 }

@@ -14,7 +14,7 @@ import type { Client, Device, DeviceBuffer, Executable, Plugin, Program, TensorS
 import { allocate, int64s, Struct, textBytes } from "./struct.js";
 
 /** PJRT_HostBufferSemantics. */
-const SEMANTICS = { copy: 0, share: 2 } as const;
+const SEMANTICS = { copy: 0, lend: 1, share: 2 } as const;
 
 /** A client with its handle, which stays in this folder. */
 export class PjrtClient implements Client, ExecutableRuntime {
@@ -83,7 +83,7 @@ export class PjrtClient implements Client, ExecutableRuntime {
     return new PjrtExecutable(this, args.pointer("loaded_executable"), program, this.devices);
   }
 
-  upload(bytes: Uint8Array, spec: TensorSpec, device: Device, how: "copy" | "share"): DeviceBuffer {
+  upload(bytes: Uint8Array, spec: TensorSpec, device: Device, how: keyof typeof SEMANTICS): DeviceBuffer {
     if (!(device instanceof PjrtDevice) || !this.devices.includes(device))
       throw new SluiceError("bug", "this device is not the client's", { found: device.id });
     if (
@@ -106,7 +106,9 @@ export class PjrtClient implements Client, ExecutableRuntime {
     const done = args.pointer("done_with_host_buffer");
     const buffer = args.pointer("buffer");
     if (how === "share") return new PjrtBuffer(this, buffer, spec, device, { bytes, done });
-    void this.events.settle(done, "PJRT_Client_BufferFromHostBuffer");
+    // What is lent is referenced until the runtime has read it.
+    const letGo = () => void bytes.byteLength;
+    this.events.settle(done, "PJRT_Client_BufferFromHostBuffer").then(letGo, letGo);
     return new PjrtBuffer(this, buffer, spec, device);
   }
 

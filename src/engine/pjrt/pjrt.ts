@@ -61,11 +61,12 @@ export interface Client {
    * Brings a tensor to a device.
    *
    * `copy` (small inputs): `bytes` are free when the call returns.
+   * `lend` (large ones): `bytes` must not change until they have been read, and are kept alive as long; `drain` waits for that.
    * `share` (weights): `bytes` must not change until the buffer is released, and are kept alive as long; a CPU plug-in then reads
    * them in place where they begin at a multiple of 64 (see host-memory.ts), and copies them elsewhere.
    * @throws SluiceError `bug` where `bytes` has another size than `spec`.
    */
-  upload(bytes: Uint8Array, spec: TensorSpec, device: Device, how: "copy" | "share"): DeviceBuffer;
+  upload(bytes: Uint8Array, spec: TensorSpec, device: Device, how: "copy" | "lend" | "share"): DeviceBuffer;
   /** Resolves when nothing is under way any more: before the process exits, or it may crash. Never rejects. */
   drain(): Promise<void>;
   /** Drains, then ends the runtime. Its executables and buffers must have been released: SluiceError `bug` otherwise. */
