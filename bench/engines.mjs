@@ -23,7 +23,9 @@ import { hookPoints } from "../dist/model/hooks.js";
 import { buildGraph, openModel } from "../dist/model/model.js";
 import { parseHooks } from "../dist/model/parse-hooks.js";
 import { arcTokenIds } from "./arc-token-ids.mjs";
-import { describeMachine } from "./machine.mjs";
+import { describeMachine, runLikeEngine } from "./machine.mjs";
+
+runLikeEngine();
 
 const { values } = parseArgs({
   options: {

@@ -73,13 +73,13 @@ def main():
     computed = 0
     with torch.inference_mode():
         hidden_states(model, [samples[0][:8]], 0, torch.float32)
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         for first in range(0, len(samples), args.batch_size):
             batch = samples[first : first + args.batch_size]
             tensors = hidden_states(model, batch, first, DTYPES[args.store_dtype])
             safetensors.torch.save_file(tensors, output / f"batch_{first // args.batch_size:05d}.safetensors")
             computed += len(batch) * max(map(len, batch))
-        seconds = time.perf_counter() - started
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
 
     real = sum(map(len, samples))
     versions = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__, "safetensors": safetensors.__version__}
@@ -87,6 +87,7 @@ def main():
         "samples": len(samples),
         "real_tokens": real,
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "tokens_per_s": real / seconds,
         "padding_share": 1 - real / computed,
         "threads": torch.get_num_threads(),
