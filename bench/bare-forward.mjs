@@ -8,9 +8,6 @@ import { createEngine } from "../dist/engine/engines.js";
 import { buildGraph } from "../dist/model/model.js";
 import { batchesOf } from "../dist/plan/batches.js";
 import { planRun } from "../dist/run/run-plan.js";
-import { runLikeEngine } from "./machine.mjs";
-
-runLikeEngine();
 
 const program = buildProgram();
 const extract = program.commands.find((command) => command.name() === "extract");

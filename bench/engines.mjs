@@ -23,9 +23,7 @@ import { hookPoints } from "../dist/model/hooks.js";
 import { buildGraph, openModel } from "../dist/model/model.js";
 import { parseHooks } from "../dist/model/parse-hooks.js";
 import { arcTokenIds } from "./arc-token-ids.mjs";
-import { describeMachine, runLikeEngine } from "./machine.mjs";
-
-runLikeEngine();
+import { describeMachine } from "./machine.mjs";
 
 const { values } = parseArgs({
   options: {

@@ -62,13 +62,6 @@ export type EngineReply =
   | { readonly type: "computed"; readonly result: UnitResult }
   | { readonly type: "failed"; readonly error: PlainError };
 
-/**
- * What the engine's process has in its environment unless the user's says otherwise: glibc (2.35 and later; others ignore it) asks Linux for huge
- * pages for what is allocated. Scores and outputs of a long sample are hundreds of megabytes, and each page of 4 KiB costs a fault and a
- * place in the TLB: 4 to 12 % of the CPU's time of samples of 2,048 tokens.
- */
-export const ENGINE_ENVIRONMENT = { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" };
-
 /** A {@link UnitRunner} in a child process (`engine-main.ts`). */
 export class EngineProcess implements UnitRunner {
   readonly #request: LoadRequest;
@@ -124,7 +117,6 @@ export class EngineProcess implements UnitRunner {
     const child = fork(entryPoint(import.meta.url, "./engine-main.js"), {
       serialization: "advanced",
       execArgv: [],
-      env: { ...ENGINE_ENVIRONMENT, ...process.env },
       stdio: ["ignore", "ignore", "pipe", "ipc"],
     });
     this.#child = child;
