@@ -88,8 +88,8 @@ export class FakeGcs {
   readonly counts = new Map<RequestKind, number>();
   /** Decides the fate of every request. */
   fault: (request: FakeRequest) => Fault | undefined = () => undefined;
-  /** Whether bytes are kept; otherwise they are summed and dropped, and read back as zeros. */
-  keep = true;
+  /** Whether bytes are kept, or of which objects: of at most so many bytes. Others are summed and dropped, and read back as zeros. */
+  keep: boolean | number = true;
   /** The token that every request must show, apart from those to sessions. */
   token: string | undefined;
   /** Where a session of this size is opened, it is said to have everything but the last bytes once the first have come: zeros. */
@@ -311,7 +311,7 @@ export class FakeGcs {
     /** Kept for good: what lies before a multiple of 256 KiB, and the end. */
     const keep = (piece: Buffer, end: number) => {
       crc = crc32c(piece, crc);
-      if (this.keep) session.pieces.push({ offset: end - piece.length, bytes: piece });
+      if (this.#keeps(session.size ?? 0)) session.pieces.push({ offset: end - piece.length, bytes: piece });
       kept = end;
       session.kept = kept;
       session.crc = crc;
@@ -472,6 +472,10 @@ export class FakeGcs {
     reply(response, 204, "");
   }
 
+  #keeps(size: number): boolean {
+    return typeof this.keep === "number" ? size <= this.keep : this.keep;
+  }
+
   #get(name: string): FakeObject {
     const object = this.objects.get(name);
     if (!object) throw new Refusal(404, `No such object: ${this.bucket}/${name}`);
@@ -488,7 +492,7 @@ export class FakeGcs {
     const bytes = Buffer.byteLength(name);
     if (bytes === 0 || bytes > 1024 || /[\r\n]/.test(name)) throw new Refusal(400, "Invalid object name");
     const generation = String(++this.#generation);
-    const object = { size, crc, generation, metadata, pieces: this.keep ? pieces : [] };
+    const object = { size, crc, generation, metadata, pieces: this.#keeps(size) ? pieces : [] };
     this.objects.set(name, object);
     return object;
   }

@@ -55,17 +55,16 @@ interface FakeObject {
   /** Base64, where it is kept. */
   readonly crc32c: string | undefined;
 }
-interface FakePart extends FakeObject {
-  readonly size: number;
-  /** Its CRC32C, always. */
-  readonly sum: number;
-}
 /** What came with a request. */
 interface FakeBody {
   /** Empty where they were dropped. */
   readonly bytes: Buffer;
   readonly size: number;
+  /** The CRC32C. */
   readonly sum: number;
+}
+interface FakePart extends FakeBody {
+  readonly object: FakeObject;
 }
 interface FakeUpload {
   readonly id: string;
@@ -243,7 +242,7 @@ export class FakeS3 {
     const { key, headers } = call;
     switch (call.method) {
       case "PUT": {
-        const object = this.#receive(body, headers, metadataIn(headers));
+        const { object } = this.#receive(body, headers, metadataIn(headers));
         this.#create(call, object);
         response.writeHead(200, { etag: `"${object.etag}"`, ...crcHeader(object) }).end();
         return;
@@ -301,7 +300,7 @@ export class FakeS3 {
       if (!(number >= 1 && number <= 10_000)) throw new Refusal(400, "InvalidArgument");
       const part = this.#receive(body, headers, {});
       upload.parts.set(number, part);
-      response.writeHead(200, { etag: `"${part.etag}"`, ...crcHeader(part) }).end();
+      response.writeHead(200, { etag: `"${part.object.etag}"`, ...crcHeader(part.object) }).end();
     } else if (method === "DELETE") {
       this.uploads.delete(upload.id);
       response.writeHead(204).end();
@@ -326,7 +325,7 @@ export class FakeS3 {
       throw new Refusal(400, "InvalidPartOrder");
     const parts = named.map(({ number, etag, crc }) => {
       const part = upload.parts.get(number);
-      if (part?.etag !== etag || (this.#options.keepsCrc && part.crc32c !== crc))
+      if (part?.object.etag !== etag || (this.#options.keepsCrc && part.object.crc32c !== crc))
         throw new Refusal(400, "InvalidPart");
       return part;
     });
@@ -339,7 +338,7 @@ export class FakeS3 {
     const wanted = headers["x-amz-checksum-crc32c"];
     if (this.#options.keepsCrc && wanted !== undefined && wanted !== base64Of(sum))
       throw new Refusal(400, "BadDigest");
-    const digests = Buffer.concat(parts.map(({ etag }) => Buffer.from(etag, "hex")));
+    const digests = Buffer.concat(parts.map(({ object }) => Buffer.from(object.etag, "hex")));
     const bytes = Buffer.concat(parts.map((part) => part.bytes));
     return {
       bytes,
@@ -358,10 +357,11 @@ export class FakeS3 {
   }
 
   #receive(
-    { bytes, size, sum }: FakeBody,
+    body: FakeBody,
     headers: IncomingMessage["headers"],
     metadata: Readonly<Record<string, string>>,
   ): FakePart {
+    const { bytes, size, sum } = body;
     const crc = base64Of(sum);
     const wanted = headers["x-amz-checksum-crc32c"];
     if (this.#options.keepsCrc && wanted !== undefined && wanted !== crc) throw new Refusal(400, "BadDigest");
@@ -369,7 +369,7 @@ export class FakeS3 {
     // Of dropped bytes there is no MD5; the real service's ETag is none either where the bucket has a KMS key.
     const isDropped = bytes.length < size;
     const etag = isDropped ? formatCrc(sum) : createHash("md5").update(bytes).digest("hex");
-    return { bytes, size, sum, etag, metadata, crc32c: kept };
+    return { ...body, object: { bytes, ...(isDropped && { size }), etag, metadata, crc32c: kept } };
   }
 
   #object(key: string): FakeObject {

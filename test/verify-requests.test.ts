@@ -78,7 +78,7 @@ it("on S3's asks each shard's checksum", async () => {
   const name = "run/tpu_0/shard_0001.safetensors";
   const object = s3.objects.get(name);
   if (!object) throw new Error(`no ${name}`);
-  s3.objects.set(name, { ...object, bytes: object.bytes.subarray(1) });
+  s3.objects.set(name, { ...object, size: object.bytes.length - 1 });
   const damaged = await verify(open);
   expect(damaged.requests.head).toBe(2 + 1);
   expect(damaged.report.corrupt).toEqual([

@@ -47,6 +47,7 @@ it.each<[Partial<EngineFlags>, RegExp]>([
   [{ plugin: "/my/cpu.so", tensorParallel: "0" }, /--tensor-parallel is out of range.*; found 0; expected/],
   [{ plugin: "/my/cpu.so", tensorParallel: "two" }, /--tensor-parallel is out of range or no whole number/],
   [{ plugin: "/my/cpu.so", weights: "packed" }, /--weights is for --engine onnx/],
+  [{ engine: "reference", weights: "mapped" }, /--weights is for --engine onnx; found --weights mapped/],
   [{ engine: "xla" }, /no PJRT plug-in for cpu on this machine.*sluice plugins install cpu/],
   [{ device: "tpu" }, /no PJRT plug-in for tpu/],
 ])("refuses %j", (flags, message) => {

@@ -62,9 +62,9 @@ export function resolveEngine(flags: EngineFlags, look: () => MachineDevices = f
       ? chooseEngine(look())
       : { engine: asked === "auto" ? "onnx" : asked, device: "cpu" as const };
   const { engine, plugin, note } = chosen;
-  if (engine === "xla") {
-    if (weights !== "auto") throw conflict("--weights is for --engine onnx", `--weights ${weights}`);
-  } else {
+  if (engine !== "onnx" && weights !== "auto")
+    throw conflict("--weights is for --engine onnx", `--weights ${weights}`);
+  if (engine !== "xla") {
     if (flags.plugin !== undefined) throw conflict("--plugin is for --engine xla", `--engine ${engine}`);
     if (isAccelerator(device)) throw conflict(`${engine} computes on the CPU`, `--device ${device}`);
     if (flags.tensorParallel !== undefined)

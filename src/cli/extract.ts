@@ -132,7 +132,7 @@ export function registerExtract(program: Command): void {
             `Nothing left to do: ${committed} of ${units} shards are committed in ${options.output}\n`,
           );
         } else {
-          const made = `${formatCount(shards)} shards, ${formatCount(samples)} samples, ${formatCount(tokens)} tokens, ${formatBytes(bytes)}${skipped > 0 ? `, ${formatCount(skipped)} records that cannot be used (sluice verify lists them)` : ""}`;
+          const made = `${formatCount(shards)} shards, ${formatCount(samples)} samples, ${formatCount(tokens)} tokens, ${formatBytes(bytes)}${skipped > 0 ? `, ${formatCount(skipped)} record${skipped === 1 ? "" : "s"} that cannot be used (sluice verify lists them)` : ""}`;
           process.stdout.write(
             `${outcome === "complete" ? paint("complete", "green") : "stopped"}: this worker made ${made}; ${committed} of ${units} shards are committed in ${options.output}\n`,
           );

@@ -109,15 +109,15 @@ class Planner implements TensorParallel {
     const split = isSplit
       ? this.#split(node.weight, inputs, outputs)
       : this.#split(node.weight, outputs, inputs);
-    const isRead = isSplit || !this.#canHave(wanted, node.width) ? "whole" : wanted;
+    const layout = isSplit || !this.#canHave(wanted, node.width) ? "whole" : wanted;
     // One part of the heads a chip: the same as one part of the features.
-    const isEven = isRead === "features" || (isRead === "heads" && this.headParts === this.chips);
+    const isEven = layout === "features" || (layout === "heads" && this.headParts === this.chips);
     if (split !== outputs || isEven) {
       // Beside its product; others are small.
       if (node.bias !== null && split === outputs) this.#split(node.bias, 0);
-      return [isRead];
+      return [layout];
     }
-    return ["features", isRead];
+    return ["features", layout];
   }
 
   #canHave(layout: Layout, width: number): boolean {

@@ -1,11 +1,13 @@
 // `sluice export`: a run's tensors as one file each, all samples one after the other in the order of stream and unit. Plain
 // formats; resumable, because a file exists only when it is whole.
 
-import { open, rename, rm, stat } from "node:fs/promises";
+import { open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { z } from "zod";
 import { bytesOf, type DType, elementsOf, safetensorsName } from "../base/dtype.js";
-import { SluiceError } from "../base/errors.js";
+import { SluiceError, systemCode } from "../base/errors.js";
 import { decodeBfloat16 } from "../base/float16.js";
+import { parseJson } from "../base/parse-json.js";
 import type { Commit } from "../run/commit.js";
 import { makeFolders } from "../store/file-system.js";
 import type { ReadableRun } from "./open-run.js";
@@ -21,12 +23,16 @@ export interface ExportOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Says whose files a folder holds. */
+const OWNER = "export.json";
+const ownerSchema = z.object({ run: z.string() });
 const OFFSETS = "sample_offsets";
 const INDEX = ["sample_ids", "sample_parts", "token_ids", "positions", "token_flags", OFFSETS] as const;
 
 /**
  * Exports the taps and the index of a complete run.
- * @throws SluiceError `data` where the run is not complete, or a tensor is corrupt; `usage` for a format without tensors.
+ * @throws SluiceError `data` where the run is not complete, or a tensor is corrupt; `usage` for a format without tensors; `config`
+ *   where the folder holds another run's files.
  */
 export async function exportRun(readable: ReadableRun, options: ExportOptions): Promise<string[]> {
   const units = readable.log.unitTotal;
@@ -44,15 +50,43 @@ export async function exportRun(readable: ReadableRun, options: ExportOptions): 
     });
   }
   await makeFolders(options.folder);
+  const names = [...options.taps, ...INDEX];
+  const fileOf = (name: string) => join(options.folder, `${name}.${options.to}`);
+  await claimFolder(options.folder, readable.run.run, names.map(fileOf));
   const files: string[] = [];
-  for (const name of [...options.taps, ...INDEX]) {
-    const file = join(options.folder, `${name}.${options.to}`);
-    const isNew = !(await stat(file).catch(() => null));
+  for (const name of names) {
+    const file = fileOf(name);
+    const isNew = !(await isThere(file));
     if (isNew) await writeTensor(readable, withData, name, { ...options, file });
     options.onFile?.(file, isNew);
     files.push(file);
   }
   return files;
+}
+
+/** Files that are there are kept, so all must be of one run: what lies there of another would be taken for this one's. */
+async function claimFolder(folder: string, run: string, files: readonly string[]): Promise<void> {
+  const owner = join(folder, OWNER);
+  const found = await readFile(owner, "utf8").catch((error: unknown) => {
+    if (systemCode(error) === "ENOENT") return null;
+    throw error;
+  });
+  if (found === null && !(await Promise.all(files.map(isThere))).includes(true)) {
+    await writeFile(`${owner}.tmp`, `${JSON.stringify({ run })}\n`);
+    await rename(`${owner}.tmp`, owner);
+    return;
+  }
+  const parsed = ownerSchema.safeParse(found === null ? null : parseJson(found));
+  if (parsed.success && parsed.data.run === run) return;
+  throw new SluiceError("config", `${folder} holds exported files of another run`, {
+    found: parsed.success ? parsed.data.run.slice(0, 12) : `no word of whose they are (${OWNER})`,
+    expected: run.slice(0, 12),
+    fix: "Name another folder with --output, or remove that one.",
+  });
+}
+
+async function isThere(file: string): Promise<boolean> {
+  return (await stat(file).catch(() => null)) !== null;
 }
 
 async function writeTensor(

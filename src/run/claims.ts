@@ -1,8 +1,8 @@
-// Which unit next. A worker does its own stream first, in order; then any other unit, in an order of its own (a walk whose
-// start and stride follow from its uuid), so that workers that know nothing of each other seldom meet at the same unit.
+// Which unit next. A worker does its own stream first, in order; then any other unit. Where several work on the same units each begins at
+// a place of its own among those that are open, by its rank among the living, so that they meet only where one has come to the next one's
+// beginning; then they look again.
 
 import { type Clock, realClock } from "../base/clock.js";
-import { randomBelow, randomNumbers } from "../base/random.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import { anyOf } from "../store/retry.js";
 import type { Lease, Leases } from "./leases.js";
@@ -13,6 +13,8 @@ export const FAILURES_LAST = 3;
 export const FAILURES_GIVEN_UP = 5;
 /** Between two looks at what others have done, or 20 times what a look takes. */
 const LOOK_EVERY_MS = 5_000;
+/** The same on an object store, where what guesses have cost decides. */
+const LOOK_AGAIN_MS = 1_000;
 /** Requests that a unit costs which turns out to be taken; and those of a look at all leases and heartbeats. */
 const MISS_COST = 2;
 const LEASES_COST = 2;
@@ -86,20 +88,21 @@ export class Claims {
 
   /**
    * After a 'wait': until another answer is worth asking for. Where this worker holds all that is left itself, that is when it has stored
-   * or dropped a unit, and nobody needs to be looked at; else after the time given, or as soon as nothing is left.
+   * all of it or dropped a unit, and nobody needs to be looked at; else after the time given, or as soon as nothing is left.
    * @param pollMs milliseconds between looks at what others do; longer where a look takes long.
    */
   async wait(pollMs: number, signal: AbortSignal): Promise<void> {
     const open = this.#listOpen();
     if (open.length === 0 || signal.aborted) return;
-    const isAllMine = open.every((unit) => this.#mine.has(unitName(unit)));
+    const isMine = (unit: Unit) => this.#mine.has(unitName(unit));
+    const isAlone = open.every(isMine);
     const ended = anyOf([signal]);
     const end = new Promise((resolve) => ended.signal.addEventListener("abort", resolve, { once: true }));
     this.#onForgotten = () => {
-      if (isAllMine || this.#isNothingLeft()) ended.abort(undefined);
+      if (this.#isNothingLeft() || (isAlone && !this.#listOpen().every(isMine))) ended.abort(undefined);
     };
     try {
-      if (isAllMine) await end;
+      if (isAlone) await end;
       else await this.#clock.sleep(Math.max(pollMs, 4 * this.#lookTook), ended.signal).catch(() => {});
     } finally {
       this.#onForgotten = () => {};
@@ -123,6 +126,8 @@ export class Claims {
       for (let next = this.#candidates.next(); !next.done; next = this.#candidates.next()) {
         const claim = await this.#tryClaim(next.value);
         if (claim) return claim;
+        // Where one unit is taken that seemed to be open, so may be many after it.
+        if (this.#log.isRemote && this.#isLookDue()) this.#candidates = await this.#look();
       }
       this.#candidates = undefined;
       if (this.#coversAll) break;
@@ -133,9 +138,9 @@ export class Claims {
   }
 
   #isLookDue(): boolean {
+    // Where a look costs requests, guesses must have cost as many: then it is as cheap as to go on guessing.
     const looked = this.#clock.now() - this.#lookedAt;
-    // Where a look costs requests, guesses must have cost as many.
-    if (this.#log.isRemote) return looked > LOOK_EVERY_MS && this.#missCost >= this.#lookCost;
+    if (this.#log.isRemote) return looked >= LOOK_AGAIN_MS && this.#missCost >= this.#lookCost;
     return looked > Math.max(LOOK_EVERY_MS, 20 * this.#lookTook);
   }
 
@@ -180,9 +185,10 @@ export class Claims {
     const name = unitName(unit);
     if (this.#mine.has(name) || this.#leases.failures(unit) >= FAILURES_GIVEN_UP) return null;
     if (this.#isDone(unit)) return null;
+    const isKnown = this.#leases.isLeased(name);
     const lease = await this.#leases.claim(name);
     if (!lease) {
-      this.#missCost += MISS_COST;
+      if (!isKnown) this.#missCost += MISS_COST;
       return null;
     }
     if (!this.isRepair(unit) && (await this.#log.isCommitted(unit))) {
@@ -216,25 +222,32 @@ export class Claims {
     yield* failing;
   }
 
-  /** The own stream in order, unless somebody else is working on it too; then all, as the walk has them. */
+  /** The own stream in order, unless somebody else is working on it too; then the others, where it is their turn. */
   *#unitsInOrder(isShared: boolean): Generator<Unit> {
     yield* this.#options.first ?? [];
-    const { stream, steal, uuid } = this.#options;
-    const counts = this.#log.unitCounts;
+    const { stream, steal } = this.#options;
     if (!steal || !isShared) yield* this.#log.unitsOf(stream);
     if (!steal) return;
-    if (!this.#coversAll) {
-      // Somebody who is dead, but not yet silent for long, must not drive a worker out of its stream.
-      if (isShared)
-        for (const index of walkOf(uuid, counts[stream] ?? 0)) yield this.#log.unitAt(stream, index);
-      return;
-    }
-    for (const place of walkOf(uuid, this.#log.unitTotal)) {
-      let index = place;
-      let other = 0;
-      while (index >= (counts[other] ?? Number.POSITIVE_INFINITY)) index -= counts[other++] ?? 0;
-      if (isShared || other !== stream) yield this.#log.unitAt(other, index);
-    }
+    // Of the own stream where it is shared: somebody who is dead, but not yet silent for long, must not drive a worker out of it.
+    if (isShared) yield* this.#divided(this.#log.unitsOf(stream));
+    if (this.#coversAll) yield* this.#divided(this.#othersUnits());
+  }
+
+  *#othersUnits(): Generator<Unit> {
+    for (const other of this.#log.unitCounts.keys())
+      if (other !== this.#options.stream) yield* this.#log.unitsOf(other);
+  }
+
+  /** Those that are open, from this worker's place among them on; then those that somebody holds. */
+  *#divided(units: Iterable<Unit>): Generator<Unit> {
+    const free: Unit[] = [];
+    const leased: Unit[] = [];
+    for (const unit of units)
+      if (!this.#isDone(unit)) (this.#leases.isLeased(unitName(unit)) ? leased : free).push(unit);
+    const start = Math.floor(this.#leases.shareOf(this.#options.uuid) * free.length);
+    yield* free.slice(start);
+    yield* free.slice(0, start);
+    yield* leased;
   }
 
   async #isStreamShared(): Promise<boolean> {
@@ -263,18 +276,4 @@ export class Claims {
     const givenUp = open.filter((unit) => this.#leases.failures(unit) >= FAILURES_GIVEN_UP);
     return givenUp.length === open.length ? { kind: "given-up", units: givenUp } : { kind: "wait" };
   }
-}
-
-/** Each of 0 to count - 1 once, in an order that the key alone decides: steps of a stride that has no divisor in common with the count. */
-export function* walkOf(key: string, count: number): Generator<number> {
-  if (count === 0) return;
-  const random = randomNumbers(`walk/${key}`);
-  const start = randomBelow(count, random);
-  let stride = 1 + randomBelow(count, random);
-  while (greatestCommonDivisor(stride, count) > 1) stride = 1 + (stride % count);
-  for (let i = 0, place = start; i < count; i++, place = (place + stride) % count) yield place;
-}
-
-function greatestCommonDivisor(a: number, b: number): number {
-  return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }

@@ -274,6 +274,7 @@ class Extraction {
     // A derived file that cannot be written now is written later, or its cause shows where it matters.
     const writeDerived = () => derived.write("running", progress.takeStreams(), stopping).catch(() => {});
     let endWriting = () => {};
+    let engineEnded = Promise.resolve();
     // At moments of its own: workers that were started together must not write together.
     const startWriting = () => {
       void writeDerived();
@@ -305,7 +306,7 @@ class Extraction {
       endFinishing();
       let isWhole = false;
       while (outcome === "complete" && log.committed === units) {
-        void runner.stop(); // There is nothing left to compute, or it starts again.
+        engineEnded = runner.stop(); // Beside the rest: there is nothing left to compute, or it starts again.
         const missing = await completeRun({
           store,
           log,
@@ -340,7 +341,7 @@ class Extraction {
     } finally {
       endWriting();
       endFinishing();
-      await Promise.all([runner.stop(), reader.close(), spool.removeAll()]);
+      await Promise.all([engineEnded, runner.stop(), reader.close(), spool.removeAll()]);
       await spool.dropFinished(isDone);
     }
   }

@@ -222,6 +222,20 @@ export class Leases {
     return this.#hasEnded(owner.worker, version, silentMs);
   }
 
+  /** Where among the living workers this one stands, by name: its rank over their number, in [0, 1). Whoever has been silent for a lease time is none. */
+  shareOf(worker: string): number {
+    const now = this.#options.clock.now();
+    let living = 1;
+    let before = 0;
+    for (const [other, { since }] of this.#beats) {
+      const isSilent = now - since >= this.#options.leaseSeconds * 1000;
+      if (other === worker || isSilent || this.#ended.has(other)) continue;
+      living += 1;
+      if (other < worker) before += 1;
+    }
+    return before / living;
+  }
+
   /** How many attempts at the unit have failed, by the last look. */
   failures(unit: Unit): number {
     return this.#failures.get(unitName(unit)) ?? 0;

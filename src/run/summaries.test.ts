@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { walkOf } from "./claims.js";
 import type { Commit, StatisticsEntry } from "./commit.js";
 import { mergeStatistics } from "./merge-statistics.js";
 import { Summaries } from "./summaries.js";
@@ -82,19 +81,34 @@ it("has statistics of the complete prefix only", () => {
   expect(summaries.statistics(0).records).toBe(PER_SHARD);
   expect([...summaries.toFold(0)]).toEqual([]);
   summaries.add(commitOf(0, 1));
-  expect([...summaries.toFold(0)]).toEqual([{ stream: 0, index: 2, from: 2 * PER_SHARD, to: 3 * PER_SHARD }]);
+  expect([...summaries.toFold(0)]).toEqual([]);
+  expect(summaries.statistics(0).records).toBe(3 * PER_SHARD);
 });
 
-it("walks over every unit once, each worker in an order of its own", () => {
-  fc.assert(
-    fc.property(fc.string(), fc.integer({ min: 0, max: 500 }), (key, count) => {
-      expect([...walkOf(key, count)].sort((a, b) => a - b)).toEqual(
-        Array.from({ length: count }, (_, i) => i),
-      );
-    }),
-  );
-  const firsts = Array.from({ length: 64 }, (_, worker) =>
-    [...walkOf(`worker ${worker}`, 997)].slice(0, 4).join(),
-  );
-  expect(new Set(firsts).size).toBe(64);
+it("reads again what was summarised without its statistics, and nothing else", () => {
+  const whole = new Summaries(1);
+  for (let unit = 0; unit < 5; unit++) whole.add(commitOf(0, unit));
+  const summaries = new Summaries(1);
+  const [first, , third] = whole.of(0);
+  if (!first || !third) throw new Error("nothing was summarised");
+  summaries.addSummary(first);
+  summaries.add(commitOf(0, 1));
+  summaries.addSummary(third);
+  summaries.add(commitOf(0, 4));
+  summaries.add(commitOf(0, 3));
+  const again = [...summaries.toFold(0)].map(({ index }) => index);
+  expect(again).toEqual([0, 2]);
+  for (const unit of again) summaries.add(commitOf(0, unit));
+  expect(summaries.statistics(0)).toEqual(whole.statistics(0));
+});
+
+it("keeps a bounded number of statistics that cannot be folded yet", () => {
+  const summaries = new Summaries(1);
+  const entries = commitOf(0, 0).statistics;
+  const [entry] = Object.values(entries);
+  if (!entry) throw new Error("a commit without statistics");
+  const wide = Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`t${i}`, entry]));
+  for (const unit of [1, 2]) summaries.add({ ...commitOf(0, unit), statistics: wide });
+  summaries.add({ ...commitOf(0, 0), statistics: wide });
+  expect([...summaries.toFold(0)].map(({ index }) => index)).toEqual([2]);
 });

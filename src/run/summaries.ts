@@ -1,10 +1,14 @@
 // What a worker remembers of commits: a few numbers each, so that a run of 100,000 shards fits into tens of MB. Statistics are
-// folded in the order of the shards as soon as all before them are there; those of later shards are read again in their turn.
+// folded in the order of the shards as soon as all before them are there; those of some later shards are kept until then, others are read
+// again in their turn.
 
 import { z } from "zod";
 import type { Unit } from "../plan/unit.js";
 import type { Commit, StatisticsEntry } from "./commit.js";
 import { mergeStatistics } from "./merge-statistics.js";
+
+/** Tensors' statistics that wait for those of earlier shards, at most: some 200 bytes each. */
+const MOST_LATER = 100_000;
 
 const count = z.number().int().nonnegative();
 
@@ -49,7 +53,8 @@ export class Summaries {
 
   /** @param streams how many the run has. */
   constructor(streams: number) {
-    this.#streams = Array.from({ length: streams }, () => new StreamSummaries());
+    const room = new Room();
+    this.#streams = Array.from({ length: streams }, () => new StreamSummaries(room));
   }
 
   add(commit: Commit): void {
@@ -86,11 +91,14 @@ export class Summaries {
     return this.#streams[stream]?.folded ?? { records: 0, tensors: {} };
   }
 
-  /** The units of a stream whose commits were summarised out of turn, and are now the next to be folded: add them again, in order. */
+  /**
+   * The units of a stream that were summarised out of turn, are now the next to be folded, and whose statistics were not kept: add their
+   * commits again, in order.
+   */
   *toFold(stream: number): Generator<Unit> {
-    const { units = [], next = 0 } = this.#streams[stream] ?? {};
+    const { units = [], next = 0, later } = this.#streams[stream] ?? {};
     for (let index = next, summary = units[index]; summary; summary = units[++index])
-      yield { stream, index, from: summary.from, to: summary.to };
+      if (!later?.has(index)) yield { stream, index, from: summary.from, to: summary.to };
   }
 }
 
@@ -99,14 +107,46 @@ class StreamSummaries {
   folded: FoldedStatistics = { records: 0, tensors: {} };
   /** The unit whose statistics are to be folded next. */
   next = 0;
+  /** Statistics of units that are to be folded later. */
+  readonly later = new Map<number, Commit["statistics"]>();
+  readonly #room: Room;
+
+  constructor(room: Room) {
+    this.#room = room;
+  }
 
   add(commit: Commit): void {
-    this.units[commit.unit] ??= summarise(commit);
-    if (commit.unit !== this.next) return;
+    const { unit, statistics } = commit;
+    this.units[unit] ??= summarise(commit);
+    if (unit > this.next && !this.later.has(unit) && this.#room.take(statistics))
+      this.later.set(unit, statistics);
+    if (unit !== this.next) return;
     const tensors = { ...this.folded.tensors };
-    mergeStatistics(tensors, commit.statistics);
-    this.folded = { records: commit.records[1], tensors };
-    this.next += 1;
+    let records = this.folded.records;
+    for (let fold: Commit["statistics"] | undefined = statistics; fold; fold = this.later.get(this.next)) {
+      mergeStatistics(tensors, fold);
+      records = this.units[this.next]?.to ?? records;
+      if (this.later.delete(this.next)) this.#room.give(fold);
+      this.next += 1;
+    }
+    this.folded = { records, tensors };
+  }
+}
+
+/** Room for statistics that cannot be folded yet, of all streams together. */
+class Room {
+  #left = MOST_LATER;
+
+  /** False where there is none left. */
+  take(statistics: Commit["statistics"]): boolean {
+    const entries = Object.keys(statistics).length;
+    if (entries > this.#left) return false;
+    this.#left -= entries;
+    return true;
+  }
+
+  give(statistics: Commit["statistics"]): void {
+    this.#left += Object.keys(statistics).length;
   }
 }
 

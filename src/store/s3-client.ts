@@ -5,8 +5,8 @@
 import { Readable } from "node:stream";
 import type { S3, S3ClientConfig } from "@aws-sdk/client-s3";
 import { SluiceError } from "../base/errors.js";
-import { HttpClient, type HttpRequest, type Watch } from "./http.js";
-import { safeMessage } from "./retry.js";
+import { HttpClient, type HttpReply, type HttpRequest, type Watch } from "./http.js";
+import { RequestFailure, safeMessage } from "./retry.js";
 import { fromSdk, S3Failure } from "./s3-errors.js";
 import type { StoreStatistics } from "./statistics.js";
 
@@ -106,37 +106,40 @@ interface SignedRequest {
   readonly body?: unknown;
 }
 
-/** What the SDK takes for its HTTP client (`HttpHandler` of @smithy/types). It asks for credentials by it, too: then nobody watches. */
+/** What the SDK takes for its HTTP client (`HttpHandler` of @smithy/types). */
 function senderBy(http: HttpClient) {
   return {
-    handle: async (
-      request: SignedRequest,
-      { abortSignal, watch, replyBytes, onContent }: Partial<CallOptions>,
-    ) => {
-      const body = bytesOf(request.body);
-      const reply = await http.send(
-        {
-          method: request.method as HttpRequest["method"],
-          url: urlOf(request),
-          headers: request.headers,
-          ...(body && { body: { length: body.length, write: (send) => send(body) } }),
-          ...(replyBytes !== undefined && { replyBytes }),
-        },
-        watch ?? { signal: abortSignal ?? AbortSignal.timeout(CREDENTIALS_MS), isAlive: ignore },
-      );
-      const isContent = onContent !== undefined && reply.status < 300;
-      if (isContent) onContent(reply.body);
-      return {
-        response: {
-          statusCode: reply.status,
-          headers: reply.headers,
-          body: isContent ? Readable.from([]) : reply.body,
-        },
+    handle: async (signed: SignedRequest, { watch, replyBytes, onContent }: Partial<CallOptions>) => {
+      const body = bytesOf(signed.body);
+      const request: HttpRequest = {
+        method: signed.method as HttpRequest["method"],
+        url: urlOf(signed),
+        headers: signed.headers,
+        ...(body && { body: { length: body.length, write: (send) => send(body) } }),
+        ...(replyBytes !== undefined && { replyBytes }),
       };
+      const {
+        status,
+        headers,
+        body: content,
+      } = await (watch ? http.send(request, watch) : askForCredentials(http, request));
+      const isContent = onContent !== undefined && status < 300;
+      if (isContent) onContent(content);
+      return { response: { statusCode: status, headers, body: isContent ? Readable.from([]) : content } };
     },
     updateHttpClientConfig: ignore,
     httpHandlerConfigs: () => ({}),
   };
+}
+
+/** A request that is none of ours: the SDK asks for a role's credentials, by the same client. */
+async function askForCredentials(http: HttpClient, request: HttpRequest): Promise<HttpReply> {
+  const signal = AbortSignal.timeout(CREDENTIALS_MS);
+  try {
+    return await http.send(request, { signal, isAlive: ignore });
+  } catch (error) {
+    throw signal.aborted ? new RequestFailure(`${request.url.host} gave no credentials in time`) : error;
+  }
 }
 
 /** The SDK has encoded the path already. */

@@ -21,18 +21,19 @@ interface FleetPlan {
   readonly units: number;
   /** Whether all believe to be worker 0. */
   readonly sameId?: boolean;
+  readonly unitMs?: number;
 }
 
-async function runFleet({ workers, streams, units, sameId = false }: FleetPlan) {
+async function runFleet({ workers, streams, units, sameId = false, unitMs = UNIT_MS }: FleetPlan) {
   const fleet = new Fleet(await fleetDataset(streams, units), 30);
   let computed = 0;
   for (let i = 0; i < workers; i++)
     fleet.start({
       name: `worker-${i}`,
       workerId: sameId ? 0 : i,
-      storeMs: 3_000,
+      storeMs: 0.6 * unitMs,
       // Machines of one kind are not quite equally fast.
-      computeMs: UNIT_MS * (1 + ((i * 7919) % 100) / 1000),
+      computeMs: unitMs * (1 + ((i * 7919) % 100) / 1000),
       onCompute: () => {
         computed += 1;
       },
@@ -77,17 +78,21 @@ it("takes at most six requests a shard besides the data, and no name is written 
   expect(ofThousand(false)).toBeLessThan(5_000);
 });
 
-it("shares one id without writing the same files all the time, or computing a unit twice", async () => {
-  const { store, total, computed, perShard } = await runFleet({
-    ...{ workers: 16, streams: 4, units: 200, sameId: true },
-  });
-  console.log(`${perShard.toFixed(2)} requests a shard with one id`);
-  expect(computed).toBe(total);
-  expect(perShard).toBeLessThanOrEqual(15);
-  const times = store.writes.get("tpu_0/metadata.json") ?? [];
-  const gaps = times.slice(1).map((time, i) => time - (times[i] ?? 0));
-  expect(Math.min(...gaps.slice(0, -1), 5_000)).toBeGreaterThanOrEqual(5_000);
-});
+it.each([UNIT_MS, 1_500])(
+  "shares one id without writing the same files all the time, or computing a unit twice: units of %i ms",
+  async (unitMs) => {
+    const { store, total, computed, perShard } = await runFleet({
+      ...{ workers: 16, streams: 4, units: 200, sameId: true, unitMs },
+    });
+    console.log(`${perShard.toFixed(2)} requests a shard with one id`);
+    expect(computed).toBe(total);
+    // Beside the six: whoever completes the run reads the commits that others have made in streams that nobody describes.
+    expect(perShard).toBeLessThanOrEqual(8);
+    const times = store.writes.get("tpu_0/metadata.json") ?? [];
+    const gaps = times.slice(1).map((time, i) => time - (times[i] ?? 0));
+    expect(Math.min(...gaps.slice(0, -1), 5_000)).toBeGreaterThanOrEqual(5_000);
+  },
+);
 
 it("takes over a dead worker's units within the lease time, without knowing its machine", async () => {
   const fleet = new Fleet(await fleetDataset(2, 6), 30);
