@@ -92,14 +92,12 @@ export class Claims {
    * @param pollMs milliseconds between looks at what others do; longer where a look takes long.
    */
   async wait(pollMs: number, signal: AbortSignal): Promise<void> {
-    const open = this.#listOpen();
-    if (open.length === 0 || signal.aborted) return;
-    const isMine = (unit: Unit) => this.#mine.has(unitName(unit));
-    const isAlone = open.every(isMine);
+    if (this.#listOpen().length === 0 || signal.aborted) return;
+    const isAlone = this.#holdsAllOpen();
     const ended = anyOf([signal]);
     const end = new Promise((resolve) => ended.signal.addEventListener("abort", resolve, { once: true }));
     this.#onForgotten = () => {
-      if (this.#isNothingLeft() || (isAlone && !this.#listOpen().every(isMine))) ended.abort(undefined);
+      if (this.#isNothingLeft() || (isAlone && !this.#holdsAllOpen())) ended.abort(undefined);
     };
     try {
       if (isAlone) await end;
@@ -268,6 +266,12 @@ export class Claims {
   #listOpen(): Unit[] {
     const { stream, steal } = this.#options;
     return [...(steal ? this.#log.units() : this.#log.unitsOf(stream))].filter((u) => !this.#isDone(u));
+  }
+
+  /** Whether there are units left, and this worker holds each of them. */
+  #holdsAllOpen(): boolean {
+    const open = this.#listOpen();
+    return open.length > 0 && open.every((unit) => this.#mine.has(unitName(unit)));
   }
 
   #summarise(): NoClaim {
