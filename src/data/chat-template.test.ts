@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
+import { USUAL_RULES } from "../../test/record-rules.js";
 import { ChatTemplate, openChatTemplate } from "./chat-template.js";
 import { RecordReader, type RecordRules } from "./records.js";
 import { TOKEN_FLAGS } from "./samples.js";
@@ -28,25 +29,11 @@ const goldenSchema = z.object({
 });
 
 const RULES: RecordRules = {
+  ...USUAL_RULES,
   prompt: "chat",
-  column: "text",
-  keepColumns: [],
-  augment: 1,
-  bos: "tokenizer",
   maxLength: 4096,
-  tooLong: "cut",
   stride: 4096,
-  maxParts: 64,
-  contextSize: null,
-  attendAcross: false,
-  dropShort: false,
-  positions: { kind: "all" },
-  skipSpecial: false,
-  seed: 1,
   vocabulary: 100_000,
-  specialIds: [],
-  bosId: null,
-  eosIds: [],
 };
 
 async function open(name: string): Promise<{ tokenizer: Tokenizer; template: ChatTemplate }> {

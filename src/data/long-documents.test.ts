@@ -2,6 +2,7 @@
 
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { USUAL_RULES } from "../../test/record-rules.js";
 import { windowStarts } from "./cut.js";
 import type { RawRecord } from "./fields.js";
 import { RecordReader, type RecordRules } from "./records.js";
@@ -9,25 +10,13 @@ import { TOKEN_FLAGS } from "./samples.js";
 import { flattenSamples, sampleUnit } from "./unit-samples.js";
 
 const RULES: RecordRules = {
-  prompt: "text",
+  ...USUAL_RULES,
   column: "token_ids",
-  keepColumns: [],
-  augment: 1,
-  bos: "tokenizer",
   maxLength: 8,
   tooLong: "window",
   stride: 8,
-  maxParts: 64,
-  contextSize: null,
-  attendAcross: false,
-  dropShort: false,
-  positions: { kind: "all" },
-  skipSpecial: false,
-  seed: 1,
-  vocabulary: 1_000_000,
   specialIds: [0],
   bosId: 0,
-  eosIds: [],
 };
 
 /** Documents whose token ids are all different, so that each token can be found again. */

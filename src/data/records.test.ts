@@ -2,33 +2,14 @@
 
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { USUAL_RULES } from "../../test/record-rules.js";
 import type { Fields } from "./fields.js";
 import { RecordReader, type RecordRules } from "./records.js";
 import { openTokenizer } from "./tokenizer.js";
 import { sampleUnit } from "./unit-samples.js";
 
 const FIXTURES = fileURLToPath(new URL("../../test/fixtures/gguf/tokenizers/", import.meta.url));
-const RULES: RecordRules = {
-  prompt: "text",
-  column: "text",
-  keepColumns: [],
-  augment: 1,
-  bos: "tokenizer",
-  maxLength: 100,
-  tooLong: "cut",
-  stride: 100,
-  maxParts: 64,
-  contextSize: null,
-  attendAcross: false,
-  dropShort: false,
-  positions: { kind: "all" },
-  skipSpecial: false,
-  seed: 1,
-  vocabulary: 1_000_000,
-  specialIds: [],
-  bosId: null,
-  eosIds: [],
-};
+const RULES = USUAL_RULES;
 
 describe("--bos", () => {
   const idsOf = async (name: string, bos: RecordRules["bos"], fields: Fields) => {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
+import { USUAL_RULES } from "../../test/record-rules.js";
 import { openDataset } from "./dataset.js";
 import type { RecordRules } from "./records.js";
 import { scanStream } from "./scan.js";
@@ -41,26 +42,7 @@ it("ends a thread whose tokenizer has no end, and says what it was reading", {
     const tables = [];
     for (const stream of streams)
       tables.push(await scanStream({ stream, samplesPerShard: 1, maxRecords: 9 }));
-    const rules: RecordRules = {
-      ...{
-        prompt: "text",
-        column: "text",
-        keepColumns: [],
-        augment: 1,
-        bos: "never",
-        maxLength: 100,
-        tooLong: "cut",
-      },
-      ...{
-        stride: 100,
-        maxParts: 1,
-        contextSize: null,
-        attendAcross: false,
-        dropShort: false,
-        positions: { kind: "all" },
-      },
-      ...{ skipSpecial: false, seed: 0, vocabulary: 1 << 20, specialIds: [], bosId: null, eosIds: [] },
-    };
+    const rules: RecordRules = { ...USUAL_RULES, bos: "never", maxParts: 1, seed: 0, vocabulary: 1 << 20 };
     const reader = new ThreadedUnitReader(
       { streams, tables, samplesPerShard: 1, model, rules, maxSkipped: "all" },
       3000,
