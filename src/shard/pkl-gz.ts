@@ -4,7 +4,6 @@
 
 import { createReadStream, createWriteStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createDeflateRaw, createGunzip } from "node:zlib";
 import { crc32 } from "@node-rs/crc32";
@@ -77,31 +76,31 @@ async function compressFile(
 ): Promise<void> {
   let sum = 0;
   let size = 0;
-  const count = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      sum = crc32(chunk, sum);
-      size += chunk.length;
-      done(null, chunk);
-    },
-  });
-  const header = Buffer.concat([HEADER, Buffer.from(`${comment}\0`, "latin1")]);
+  async function* counted(pieces: AsyncIterable<Buffer>) {
+    for await (const piece of pieces) {
+      sum = crc32(piece, sum);
+      size += piece.length;
+      yield piece;
+    }
+  }
+  async function* frame(deflated: AsyncIterable<Buffer>) {
+    yield Buffer.concat([HEADER, Buffer.from(`${comment}\0`, "latin1")]);
+    yield* deflated;
+    const trailer = Buffer.alloc(8);
+    trailer.writeUInt32LE(sum >>> 0, 0);
+    trailer.writeUInt32LE(size % 2 ** 32, 4);
+    yield trailer;
+  }
   // As private as the file that it is made of.
-  const out = createWriteStream(target, { flags: "wx", mode: (await stat(laidOut)).mode & 0o666 });
-  out.write(header);
+  const mode = (await stat(laidOut)).mode & 0o666;
   await pipeline(
     createReadStream(laidOut, { highWaterMark: 1 << 20 }),
-    count,
+    counted,
     createDeflateRaw({ level: 1 }),
-    out,
-    { signal, end: false },
+    frame,
+    createWriteStream(target, { flags: "wx", mode }),
+    { signal },
   );
-  const trailer = Buffer.alloc(8);
-  trailer.writeUInt32LE(sum >>> 0, 0);
-  trailer.writeUInt32LE(size % 2 ** 32, 4);
-  await new Promise<void>((resolve, reject) => {
-    out.on("error", reject);
-    out.end(trailer, () => resolve());
-  });
 }
 
 /** The comment of a file that {@link compressFile} made. */
