@@ -1,5 +1,6 @@
-// The compiled programs of a graph, by shape of batch and group of devices. The ones that were used last are kept; all that were ever
-// compiled on this machine lie on its disk (pjrt/executable-cache.ts).
+// The compiled programs of a graph, by shape of batch and group of devices. The ones that were used last are kept, as many as fit into
+// a bound of bytes; all that were ever compiled on this machine lie on its disk (pjrt/executable-cache.ts), from where loading takes a
+// fraction of the time.
 
 import {
   type HloOutput,
@@ -9,17 +10,37 @@ import {
   parametersOf,
 } from "../graph/stablehlo.js";
 import { compileCached } from "./pjrt/executable-cache.js";
+import { returnFreedMemory } from "./pjrt/native.js";
 import type { Client, Device, Executable } from "./pjrt/pjrt.js";
 import type { XlaModelSource } from "./xla-source.js";
 import { shapeOnDevice } from "./xla-weights.js";
 
-/** Programs of one device at most: an accelerator's lie in its own memory. */
+/** Programs of one device at most, where it is an accelerator: they lie in its own memory, and it waits while one is loaded. */
 const KEPT = 48;
+/** What a CPU's programs may take, those apart that are in use. */
+export const KEPT_BYTES = 256 * 2 ** 20;
+/**
+ * What a program takes of a process's memory, for each byte that it has on the disk: XLA's description of it, which is kept, is many
+ * times what is serialised. Of Qwen2.5-0.5B's shape (24 layers): 25 MiB for 64 tokens, 78 for 2,048.
+ */
+const MEMORY_PER_BYTE = 27;
 
 /** A program of one shape. */
 export interface XlaProgram {
   readonly executable: Executable;
   readonly outputs: readonly HloOutput[];
+}
+
+/** A program, and the bytes of memory that it takes. */
+type SizedProgram = XlaProgram & { readonly bytes: number };
+
+/** A program that is kept. */
+interface Entry {
+  readonly program: Promise<XlaProgram>;
+  /** Executions that were asked for and have not begun yet: a program is not released under them. */
+  users: number;
+  /** Bytes of memory; 0 before it is there, and where it is not on the disk: to compile it again would take seconds. */
+  bytes: number;
 }
 
 /** Compiles what is asked for, once. */
@@ -30,7 +51,7 @@ export class XlaPrograms {
   readonly #client: Client;
   readonly #source: XlaModelSource;
   /** By group of devices and shape; the one that was used last comes last. */
-  readonly #programs = new Map<string, Promise<XlaProgram>>();
+  readonly #programs = new Map<string, Entry>();
   /** By shape: its compilation for the first group that asked. The others load what that leaves on the disk. */
   readonly #first = new Map<string, Promise<unknown>>();
 
@@ -43,26 +64,56 @@ export class XlaPrograms {
     this.selection = reduce?.op === "reduceRows" ? reduce.kind : "rows";
   }
 
-  /** The program of a shape on the devices that share it. @throws PjrtError where the plug-in cannot compile it. */
-  find(shape: HloShape, group: readonly Device[]): Promise<XlaProgram> {
-    const name = `${shape.samples} x ${shape.length}, ${shape.rows}`;
-    const key = `${group[0]?.id}: ${name}`;
-    const program = this.#programs.get(key) ?? this.#compileInTurn(name, shape, group);
-    this.#programs.delete(key);
-    this.#programs.set(key, program);
-    program.catch(() => this.#programs.delete(key)); // Raised to whoever asked; the next one tries again.
-    this.#dropOldest();
-    return program;
+  /**
+   * Calls `work` with the program of a shape on the devices that share it: it is not released before that has ended.
+   * @throws PjrtError where the plug-in cannot compile it, and what `work` throws.
+   */
+  async use<T>(
+    shape: HloShape,
+    group: readonly Device[],
+    work: (program: XlaProgram) => Promise<T>,
+  ): Promise<T> {
+    const entry = this.#find(shape, group);
+    entry.users += 1;
+    try {
+      return await work(await entry.program);
+    } finally {
+      entry.users -= 1;
+      this.#dropOldest();
+    }
   }
 
   /** Releases all programs; none may be in use. */
   async release(): Promise<void> {
-    const programs = await Promise.allSettled(this.#programs.values());
+    const programs = await Promise.allSettled(Array.from(this.#programs.values(), ({ program }) => program));
     this.#programs.clear();
     for (const program of programs) if (program.status === "fulfilled") program.value.executable.release();
   }
 
-  #compileInTurn(name: string, shape: HloShape, group: readonly Device[]): Promise<XlaProgram> {
+  #find(shape: HloShape, group: readonly Device[]): Entry {
+    const name = `${shape.samples} x ${shape.length}, ${shape.rows}`;
+    const key = `${group[0]?.id}: ${name}`;
+    const known = this.#programs.get(key);
+    if (known) {
+      this.#programs.delete(key);
+      this.#programs.set(key, known);
+      return known;
+    }
+    const compiled = this.#compileInTurn(name, shape, group);
+    const entry: Entry = { program: compiled, users: 0, bytes: 0 };
+    this.#programs.set(key, entry);
+    compiled.then(
+      ({ bytes }) => {
+        entry.bytes = bytes;
+        this.#dropOldest();
+        return returnFreedMemory();
+      },
+      () => this.#programs.delete(key), // Raised to whoever asked; the next one tries again.
+    );
+    return entry;
+  }
+
+  #compileInTurn(name: string, shape: HloShape, group: readonly Device[]): Promise<SizedProgram> {
     const first = this.#first.get(name);
     if (first)
       return first.then(
@@ -74,29 +125,36 @@ export class XlaPrograms {
     return program;
   }
 
-  async #compile(shape: HloShape, group: readonly Device[]): Promise<XlaProgram> {
+  async #compile(shape: HloShape, group: readonly Device[]): Promise<SizedProgram> {
     const { graph, shapes, compute, plan } = this.#source;
     const { text, inputs, outputs } = lowerToStableHlo(graph, shapes, { shape, compute, plan });
     const weights = this.parameters.map((parameter) => ({
       dtype: parameter.dtype,
       shape: shapeOnDevice(parameter, group.length),
     }));
-    const { executable } = await compileCached(this.#client, {
+    const { executable, bytes } = await compileCached(this.#client, {
       text,
       parameters: [...inputs, ...weights],
       outputs: outputs.map(({ dtype, rows, parts, width }) => ({ dtype, shape: [rows / parts, width] })),
       partitions: group.length,
       devices: group,
     });
-    return { executable, outputs };
+    return { executable, outputs, bytes: (bytes ?? 0) * MEMORY_PER_BYTE };
   }
 
   #dropOldest(): void {
-    const [oldest] = this.#programs;
+    const isCpu = this.#client.platform === "cpu";
     const groups = this.#client.devices.length / (this.#source.plan?.chips ?? 1);
-    if (!oldest || this.#programs.size <= KEPT * groups) return;
-    this.#programs.delete(oldest[0]);
-    // An execution under way keeps what it needs.
-    oldest[1].then(({ executable }) => executable.release()).catch(() => {});
+    let bytes = 0;
+    for (const entry of this.#programs.values()) bytes += entry.bytes;
+    for (const [key, { program, users, bytes: own }] of this.#programs) {
+      const areTooMany = this.#programs.size > KEPT * groups;
+      if (!areTooMany && !(isCpu && bytes > KEPT_BYTES)) return;
+      if (users > 0 || (!areTooMany && own === 0)) continue;
+      this.#programs.delete(key);
+      bytes -= own;
+      // An execution under way keeps what it needs.
+      program.then(({ executable }) => executable.release()).catch(() => {});
+    }
   }
 }

@@ -14,6 +14,7 @@ import { describeCpu } from "./cpu.js";
 import { requireDeviceMemory } from "./device-memory.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
 import { deviceOf } from "./pjrt/find-plugins.js";
+import { returnFreedMemory } from "./pjrt/native.js";
 import type { Client, Device, DeviceBuffer } from "./pjrt/pjrt.js";
 import { openPlugin } from "./pjrt/plugin.js";
 import { type HloBatch, padBatch } from "./xla-batch.js";
@@ -90,6 +91,7 @@ class XlaModel implements LoadedModel {
     const places: Place[] = [];
     for (const group of groups)
       places.push({ group, weights: await uploadWeights(client, group, programs.parameters, source) });
+    await returnFreedMemory();
     return new XlaModel(client, programs, places, options);
   }
 
@@ -109,11 +111,13 @@ class XlaModel implements LoadedModel {
     if (!place || !staging) throw new SluiceError("bug", "XLA: there is no device");
     const { selection } = this.#programs;
     const padded = padBatch(batch, selection);
-    const { executable, outputs } = await this.#programs.find(padded.shape, place.group);
-    const inputs = place.group.map((device) => this.#upload(padded, device));
-    const args = place.weights.map((weights, d) => [...(inputs[d] ?? []), ...weights]);
-    const results = await executable.execute(args).finally(() => {
-      for (const input of inputs.flat()) input.release();
+    const { results, outputs } = await this.#programs.use(padded.shape, place.group, async (program) => {
+      const inputs = place.group.map((device) => this.#upload(padded, device));
+      const args = place.weights.map((weights, d) => [...(inputs[d] ?? []), ...weights]);
+      const results = await program.executable.execute(args).finally(() => {
+        for (const input of inputs.flat()) input.release();
+      });
+      return { results, outputs: program.outputs };
     });
     try {
       const rows = selection === "rows" ? batch.rows.length : batch.samples;

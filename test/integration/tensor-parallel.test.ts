@@ -126,7 +126,7 @@ describe.skipIf(plugin === "")("devices that share a model", () => {
     const programs = new XlaPrograms(client, source);
     const shape = { samples: 4, length: 16, rows: 64 };
     const [group = []] = groupDevices(client.devices, devices);
-    const { executable, outputs } = await programs.find(shape, group);
+    const { executable, outputs } = await programs.use(shape, group, async (program) => program);
     const weights = weightBytesOnDevice(programs.parameters, devices);
     const batch = 4 * (64 + 64);
     // XLA aligns each argument.

@@ -22,6 +22,8 @@ const headerSchema = z.object({ key: z.string(), sha256: z.string() });
 export interface CachedExecutable {
   readonly executable: Executable;
   readonly isCached: boolean;
+  /** Its size in the cache; null where it is not there. */
+  readonly bytes: number | null;
 }
 
 /**
@@ -33,7 +35,8 @@ export async function compileCached(
   program: Program,
   folder = cacheFolder("executables"),
 ): Promise<CachedExecutable> {
-  if (!(await isPrivate(folder))) return { executable: await client.compile(program), isCached: false };
+  if (!(await isPrivate(folder)))
+    return { executable: await client.compile(program), isCached: false, bytes: null };
   const key = await keyOf(client, program);
   const file = join(folder, `${key.slice(0, 40)}${SUFFIX}`);
   const bytes = await readEntry(file, key);
@@ -41,14 +44,13 @@ export async function compileCached(
     try {
       const executable = await client.loadCompiled(bytes, program);
       await utimes(file, new Date(), new Date()).catch(() => {});
-      return { executable, isCached: true };
+      return { executable, isCached: true, bytes: bytes.length };
     } catch {
       // Refused by the plug-in, or not this program's: compiled anew, which says what is wrong if anything is.
     }
   }
   const executable = await client.compile(program);
-  await keep(executable, folder, file, key);
-  return { executable, isCached: false };
+  return { executable, isCached: false, bytes: await keep(executable, folder, file, key) };
 }
 
 /** Everything that decides whether an executable fits, as a hash. */
@@ -105,7 +107,13 @@ async function readEntry(file: string, key: string): Promise<Uint8Array | null> 
   }
 }
 
-async function keep(executable: Executable, folder: string, file: string, key: string): Promise<void> {
+/** Writes an entry. @returns its executable's bytes; null where it cannot be kept. */
+async function keep(
+  executable: Executable,
+  folder: string,
+  file: string,
+  key: string,
+): Promise<number | null> {
   const temporary = `${file}.${randomUUID()}`;
   try {
     const bytes = executable.serialize();
@@ -113,10 +121,12 @@ async function keep(executable: Executable, folder: string, file: string, key: s
     await makeRoom(folder, bytes.length);
     await writeFile(temporary, Buffer.concat([Buffer.from(header), bytes]), { mode: 0o600, flag: "wx" });
     await rename(temporary, file);
+    return bytes.length;
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {});
     // A plug-in that cannot serialise, a disk that is full: the executable itself is as good.
     if (!(error instanceof PjrtError) && !(error instanceof Error && "code" in error)) throw error;
+    return null;
   }
 }
 

@@ -14,6 +14,10 @@ const RTLD_NODELETE = process.platform === "darwin" ? 0x80 : 0x1000;
 const PROT_READ = 1;
 const MAP_PRIVATE = 2;
 const MAP_FAILED = 2n ** 64n - 1n;
+/** M_MMAP_THRESHOLD of glibc's mallopt. */
+const MMAP_THRESHOLD = -3;
+/** What is at least so large goes back to the system when it is freed: glibc would raise its threshold to 32 MiB by itself. */
+const LARGE_BYTES = 2 ** 20;
 
 interface Native {
   readonly koffi: KoffiModule;
@@ -21,6 +25,8 @@ interface Native {
   readonly dlsym: (library: bigint, name: string) => unknown;
   readonly dlerror: () => string | null;
   readonly mmap: (at: null, length: number, prot: number, flags: number, fd: number, from: number) => unknown;
+  /** Where the C library is glibc. */
+  readonly mallocTrim: { async(keep: number, done: () => void): void } | null;
   readonly getter: Koffi.TypeObject;
   readonly caller: Koffi.TypeObject;
   readonly callback: Koffi.TypeObject;
@@ -33,12 +39,21 @@ function native(): Native {
   const koffi = createRequire(import.meta.url)("koffi") as KoffiModule;
   koffi.config({ sync_stack_size: STACK_BYTES, async_stack_size: STACK_BYTES });
   const c = koffi.load(null);
+  const find = (declaration: string) => {
+    try {
+      return c.func(declaration);
+    } catch {
+      return null;
+    }
+  };
+  find("int mallopt(int option, int value)")?.(MMAP_THRESHOLD, LARGE_BYTES);
   loaded = {
     koffi,
     dlopen: c.func("void *dlopen(str file, int flags)"),
     dlsym: c.func("void *dlsym(void *library, str name)"),
     dlerror: c.func("str dlerror()"),
     mmap: c.func("void *mmap(void *at, size_t length, int prot, int flags, int fd, int64_t from)"),
+    mallocTrim: find("int malloc_trim(size_t keep)"),
     getter: koffi.proto("void *PjrtGetter()"),
     caller: koffi.proto("void *PjrtCaller(void *argument)"),
     callback: koffi.pointer(koffi.proto("void PjrtCallback(void *error, void *user)")),
@@ -114,6 +129,15 @@ export function mapPages(fd: number, from: number, length: number): Uint8Array {
   const address = asAddress(mmap(null, length, PROT_READ, MAP_PRIVATE, fd, from));
   if (address === MAP_FAILED) throw new Error(`mmap failed with errno ${koffi.errno()}`);
   return new Uint8Array(koffi.view(address, length));
+}
+
+/**
+ * Gives the system back what malloc holds free. Compiling or loading a program takes and frees a hundred MB in small pieces, on
+ * threads that each have an arena of their own, which would stay with the process. Nothing where the C library is not glibc.
+ */
+export async function returnFreedMemory(): Promise<void> {
+  const { mallocTrim } = native();
+  if (mallocTrim) await new Promise<void>((resolve) => mallocTrim.async(0, () => resolve()));
 }
 
 function asAddress(value: unknown): bigint {
