@@ -1,7 +1,7 @@
 // Many processes on one output folder: shared work, sleepers, signals to whole process groups, engines that die.
 
 import { existsSync } from "node:fs";
-import { cp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
@@ -51,9 +51,9 @@ async function waitForSpool(run: string, worker: Running): Promise<void> {
 async function engineSeconds({ child }: Running): Promise<number> {
   if (process.platform !== "linux") return Number.POSITIVE_INFINITY; // Nothing tells.
   for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
-    const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+    const facts = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
     // After the name, which may hold anything: state, parent, process group; user and system time in ticks of 10 ms.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    const fields = facts.slice(facts.lastIndexOf(")") + 2).split(" ");
     if (Number(fields[2]) !== child.pid) continue;
     const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
     if (command.includes("engine-main.js")) return (Number(fields[11]) + Number(fields[12])) / 100;
@@ -172,6 +172,7 @@ it.each([
     const run = join(folder, "run");
     const [, ...flags] = smallRun(dataset, run, "--engine", "reference");
     const checkpoints = { CHECKPOINT_DIR: join(folder, "checkpoints") };
+    const builtAt = (await stat(join(ROOT, "dist/cli/main.js"))).mtimeMs;
     const worker = startProgram(command, [...first, ...flags], checkpoints, true, ROOT);
     await waitForSpool(run, worker);
     await until(async () => (await engineSeconds(worker)) >= 1, worker);
@@ -182,6 +183,9 @@ it.each([
     console.log(`exit after ${seconds.toFixed(2)} s: code ${ended.code}, signal ${ended.signal}`);
     expect(ended, ended.stderr).toMatchObject({ code: 75 });
     expect(seconds).toBeLessThan(10);
+    expect((await stat(join(ROOT, "dist/cli/main.js"))).mtimeMs, "as others may just be loading it").toBe(
+      builtAt,
+    );
     expect(await listCommits(run)).toEqual([]);
   },
 );
