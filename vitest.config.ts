@@ -7,8 +7,9 @@ export default defineConfig({
     include: ["src/**/*.test.ts", "test/*.test.ts"],
     pool: "forks",
     maxWorkers: 3, // Half of the time a test waits for a process that it has started.
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // For what hangs: a test takes a minute where four of them share two processors.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     ...reporters("unit"),
   },
 });

@@ -3,9 +3,7 @@
 import { expect, it } from "vitest";
 import { heldOutLoss, readFacts } from "./held-out-loss.js";
 
-it("has half the unigram entropy's loss on held-out prompts, and what its card says", {
-  timeout: 120_000,
-}, async () => {
+it("has half the unigram entropy's loss on held-out prompts, and what its card says", async () => {
   const facts = readFacts();
   const { loss, count } = await heldOutLoss(facts.tested.ids);
   expect(count).toBeGreaterThan(1000);

@@ -7,7 +7,7 @@ import { MemoryStore } from "../src/store/memory.js";
 import { temporaryFolder } from "./helpers.js";
 import { closeWorkshop, openWorkshop, work } from "./in-process.js";
 
-it("does not wait for the unit that is being computed meanwhile", { timeout: 20_000 }, async () => {
+it("does not wait for the unit that is being computed meanwhile", async () => {
   const folder = await temporaryFolder();
   const workshop = await openWorkshop(folder);
   const store = new MemoryStore();

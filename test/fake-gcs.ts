@@ -39,8 +39,8 @@ export type Fault =
   | { readonly kind: "lost" }
   /** Never answered. */
   | { readonly kind: "stall" }
-  /** Answered late. */
-  | { readonly kind: "slow"; readonly ms: number }
+  /** Looked at when something else has happened. */
+  | { readonly kind: "late"; readonly after: Promise<unknown> }
   /** A session keeps no more than so many bytes of the body, and says so with a 308. */
   | { readonly kind: "partial"; readonly bytes: number }
   /** The first byte of the body, or of the content that is read, arrives changed. */
@@ -144,6 +144,17 @@ export class FakeGcs {
     };
   }
 
+  /** From now on no request for such an object is answered. @returns tells whether one has come. */
+  stall(objects: RegExp): () => boolean {
+    let hasCome = false;
+    this.fault = ({ object }) => {
+      if (!objects.test(object)) return undefined;
+      hasCome = true;
+      return { kind: "stall" };
+    };
+    return () => hasCome;
+  }
+
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "", "http://fake");
     const { pathname: path, searchParams: query } = url;
@@ -198,7 +209,7 @@ export class FakeGcs {
       request.resume();
       throw new Gone();
     }
-    if (fault?.kind === "slow") await new Promise((resolve) => setTimeout(resolve, fault.ms));
+    if (fault?.kind === "late") await fault.after;
     return fault;
   }
 

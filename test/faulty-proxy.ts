@@ -92,6 +92,7 @@ export class FaultyProxy {
   #ordered: {
     readonly fault: ProxyFault;
     readonly concerns: (request: SeenRequest) => boolean;
+    readonly then: () => void;
     times: number;
   }[] = [];
   #isCalm = false;
@@ -124,9 +125,14 @@ export class FaultyProxy {
     return new FaultyProxy(target, seed, server, options);
   }
 
-  /** The next request of that kind, or the next few, fail so. */
-  failNext(fault: ProxyFault, concerns: (request: SeenRequest) => boolean = () => true, times = 1): void {
-    this.#ordered.push({ fault, concerns, times });
+  /** The next request of that kind, or the next few, fail so. @param then called when one does. */
+  failNext(
+    fault: ProxyFault,
+    concerns: (request: SeenRequest) => boolean = () => true,
+    times = 1,
+    then: () => void = () => {},
+  ): void {
+    this.#ordered.push({ fault, concerns, times, then });
   }
 
   /** From now on nothing fails, neither by chance nor by order; with false, things go wrong by chance again. */
@@ -184,6 +190,7 @@ export class FaultyProxy {
     const order = this.#ordered.find(({ times, concerns }) => times > 0 && concerns(request));
     if (order) {
       order.times -= 1;
+      order.then();
       return order.fault;
     }
     const { rates = {}, concerns } = this.#options;

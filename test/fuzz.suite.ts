@@ -127,14 +127,15 @@ export function damage(valid: Uint8Array, seed: number): Buffer {
 
 /** Runs what may refuse. @throws whatever is no refusal in words. */
 async function orRefuse(run: () => unknown): Promise<void> {
-  const started = performance.now();
+  const before = process.cpuUsage(); // Of this process alone: others take their time, too.
   try {
     await run();
   } catch (error) {
     if (!isSluiceError(error, "data") && !isSluiceError(error, "config") && !isSluiceError(error, "usage"))
       throw error;
   }
-  expect(performance.now() - started, "took too long").toBeLessThan(CASE_MS);
+  const { user, system } = process.cpuUsage(before);
+  expect((user + system) / 1000, "took too long").toBeLessThan(CASE_MS);
 }
 
 /** Damages one of the inputs, again and again. */
@@ -176,10 +177,9 @@ export function describeFuzz(runs: number): void {
     await closeWorkshop(workshop);
     rmSync(folder, { recursive: true });
   });
-  const timeout = 60_000 + 100 * runs;
 
   describe("damaged headers", () => {
-    it("safetensors", { timeout }, async () => {
+    it("safetensors", async () => {
       const valid = ["gpt2", "smollm2-tied"].map((name) => {
         const bytes = readFileSync(join(FIXTURES, "models", name, "model.safetensors"));
         return bytes.subarray(0, 8 + Number(bytes.readBigUInt64LE(0)));
@@ -192,38 +192,36 @@ export function describeFuzz(runs: number): void {
       });
     });
 
-    it("GGUF", { timeout }, () =>
+    it("GGUF", () =>
       fuzz(
         runs,
         files("gguf", /^(llama|smollm2).*\.gguf$/).map((bytes) => bytes.subarray(0, 40_000)),
         (bytes) => parseGgufHeader(bytes, 10_000_000, "x"),
-      ),
-    );
+      ));
 
-    it("tables of units", { timeout }, async () => {
+    it("tables of units", async () => {
       const valid = [await run.read("units/tpu_0.bin"), await run.read("units/tpu_1.bin")];
       await fuzz(runs, valid, (bytes) => decodeUnitTable(bytes, "x"));
     });
 
-    it("commits and run.json", { timeout }, async () => {
+    it("commits and run.json", async () => {
       const commits = [await run.read("tpu_0/shard_0001.json"), await run.read("tpu_1/shard_0001.json")];
       await fuzz(runs, commits, (bytes) => decodeCommit("x", bytes));
       await fuzz(runs, [await run.read("run.json")], (bytes) => decodeRunFile(bytes, "x"));
     });
 
-    it("configs of adapters", { timeout }, () =>
+    it("configs of adapters", () =>
       fuzz(
         runs,
         readdirSync(join(FIXTURES, "adapters")).map((name) =>
           readFileSync(join(FIXTURES, "adapters", name, "adapter_config.json")),
         ),
         (bytes) => parseAdapterConfig(bytes.toString("utf8"), "x"),
-      ),
-    );
+      ));
   });
 
   describe("damaged models", () => {
-    it.each(["smollm2-tied", "gpt2", "gemma3"])("%s", { timeout }, async (name) => {
+    it.each(["smollm2-tied", "gpt2", "gemma3"])("%s", async (name) => {
       const source = join(FIXTURES, "models", name);
       const at = join(folder, name);
       await cp(source, at, { recursive: true });
@@ -242,7 +240,7 @@ export function describeFuzz(runs: number): void {
       }
     });
 
-    it("GGUF files and their tokenizers", { timeout }, async () => {
+    it("GGUF files and their tokenizers", async () => {
       const at = join(folder, "x.gguf");
       await fuzz(few, files("gguf", /^(qwen3|llama).*\.gguf$/), async (bytes) => {
         writeFileSync(at, bytes);
@@ -253,7 +251,7 @@ export function describeFuzz(runs: number): void {
       });
     });
 
-    it("tokenizers", { timeout }, async () => {
+    it("tokenizers", async () => {
       const at = join(folder, "tokenizer");
       await mkdir(at, { recursive: true });
       const source = fileURLToPath(new URL("../assets/model/", import.meta.url));
@@ -269,7 +267,7 @@ export function describeFuzz(runs: number): void {
       }
     });
 
-    it("chat templates", { timeout }, async () => {
+    it("chat templates", async () => {
       const template = Buffer.from(
         "{% for message in messages %}{% if message['role'] == 'system' and loop.first %}<s>{% endif %}[{{ message['role'] | trim }}] {{ message['content'] }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
       );
@@ -319,17 +317,15 @@ export function describeFuzz(runs: number): void {
       }
     }
 
-    it("JSON lines, text and CSV", { timeout }, async () => {
+    it("JSON lines, text and CSV", async () => {
       await fuzz(few, [jsonl], (bytes) => readAll("d.jsonl", bytes));
       await fuzz(few, [jsonl], (bytes) => readAll("d.txt", bytes));
       await fuzz(few, [csv], (bytes) => readAll("d.csv", bytes));
     });
 
-    it("Parquet", { timeout }, () =>
-      fuzz(few, files("parquet", /\.parquet$/), (bytes) => readAll("d.parquet", bytes)),
-    );
+    it("Parquet", () => fuzz(few, files("parquet", /\.parquet$/), (bytes) => readAll("d.parquet", bytes)));
 
-    it("compressed files", { timeout }, async () => {
+    it("compressed files", async () => {
       const zst = readFileSync(join(FIXTURES, "parquet/rows.jsonl.zst"));
       const every = async (name: string, bytes: Buffer) => {
         const at = join(folder, name);
@@ -366,7 +362,7 @@ export function describeFuzz(runs: number): void {
       await rm(to, { recursive: true, force: true });
     }
 
-    it("are refused, or said to be damaged", { timeout }, async () => {
+    it("are refused, or said to be damaged", async () => {
       const names = [
         "run.json",
         "tpu_0/shard_0001.json",
@@ -380,7 +376,7 @@ export function describeFuzz(runs: number): void {
       }
     });
 
-    it("whose ids fit all the same", { timeout }, async () => {
+    it("whose ids fit all the same", async () => {
       const valid = Buffer.from(
         JSON.stringify((JSON.parse(Buffer.from(await run.read("run.json")).toString()) as RunFile).identity),
       );

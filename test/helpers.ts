@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach } from "vitest";
 
@@ -70,6 +71,32 @@ export function runSluice(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Ended> {
   return startSluice(args, env).ended;
+}
+
+/** Looks again and again until something holds. @throws Error where the program that is to bring it about has ended before. */
+export async function until(holds: () => boolean | Promise<boolean>, program?: Running): Promise<void> {
+  let ended: Ended | undefined;
+  program?.ended.then((how) => {
+    ended = how;
+  });
+  for (;;) {
+    const before = ended;
+    if (await holds()) return;
+    if (before) throw new Error(`the program ended too soon: code ${before.code}, ${before.stderr}`);
+    await sleep(5);
+  }
+}
+
+/**
+ * Tells a worker to stop, and later to leave at once: by its own clock that must be 2 s later, however late it hears of it.
+ * @returns how it ended, and milliseconds from the first signal to its end.
+ */
+export async function tellTwice({ child, ended }: Running): Promise<{ how: Ended; ms: number }> {
+  const told = performance.now();
+  child.kill("SIGTERM");
+  await sleep(4_000);
+  child.kill("SIGTERM");
+  return { how: await ended, ms: performance.now() - told };
 }
 
 const folders: string[] = [];

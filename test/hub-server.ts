@@ -15,7 +15,7 @@ export interface FakeRepo {
 
 /** What goes wrong. Each is used up. */
 export interface Trouble {
-  /** Connections for large files that break after so many bytes. */
+  /** Connections for large files that break after so many bytes: once the client has them ({@link HubServer.received}). */
   breaks: number[];
   /** Connections for large files that say nothing after so many bytes. */
   silences: number[];
@@ -33,6 +33,8 @@ const PAGE = 3;
 export class HubServer {
   readonly repos = new Map<string, FakeRepo>();
   readonly trouble: Trouble = { breaks: [], silences: [], statuses: [], wrongBytes: 0 };
+  /** How many bytes of the file under way the client has, by its own word. */
+  received = 0;
   /** `METHOD path [range]` of every request, in order. */
   readonly requests: string[] = [];
   /** Authorization headers that the file host got: a token must never reach it. */
@@ -125,7 +127,9 @@ export class HubServer {
     if (silent !== undefined) return response.write(body.subarray(0, silent));
     const broken = this.trouble.breaks.shift();
     if (broken === undefined) return response.end(request.method === "HEAD" ? undefined : body);
-    return response.write(body.subarray(0, broken), () => setTimeout(() => response.destroy(), 20));
+    const timer = setInterval(() => this.received >= from + broken && response.destroy(), 5);
+    response.once("close", () => clearInterval(timer));
+    return response.write(body.subarray(0, broken));
   }
 }
 

@@ -3,9 +3,9 @@
 import { spawnSync } from "node:child_process";
 import { chmod, chown, cp, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
+import { Hold } from "./held.js";
 import {
   BUNDLED_MODEL,
   listCommits,
@@ -139,12 +139,9 @@ it("ends with 75 where it is stopped while it creates the run, and leaves nothin
   const tasks = Array.from({ length: 200 }, (_, i) => ({ text: `${i}: ${"0 1 2 3 4 5 6 7 ".repeat(60)}` }));
   const dataset = await writeJsonl(join(folder, "long.jsonl"), tasks);
   const args = ["extract", "--model", BUNDLED_MODEL, "--dataset", dataset, "--output", run, "--threads", "1"];
-  const worker = startSluice([...args, "--max-samples", "2"]);
-  let said = "";
-  worker.child.stderr?.on("data", (text) => {
-    said += text;
-  });
-  while (!said.includes("looking at the dataset")) await sleep(5);
+  const hold = new Hold(join(folder, "steps"), "looking at the dataset");
+  const worker = startSluice([...args, "--max-samples", "2"], hold.env);
+  await hold.reached(worker);
   worker.child.kill("SIGINT");
   const ended = await worker.ended;
   expect(ended.stderr).toContain(

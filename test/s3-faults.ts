@@ -17,6 +17,6 @@ export function s3Faults(proxy: () => FaultyProxy): NonNullable<StoreUnderTest["
     damageOnce: () => proxy().failNext("damaged", sends),
     damage: () => proxy().failNext("damaged", sends, Number.POSITIVE_INFINITY),
     heal: () => proxy().calm(),
-    stall: () => proxy().failNext("stalled", creates),
+    stall: (then) => proxy().failNext("stalled", creates, 1, then),
   };
 }

@@ -60,11 +60,18 @@ it("gives Python's ids for all 800 ARC prompts with the bundled tokenizer", asyn
 
 it("does not grow quadratically with the text", async () => {
   const tokenizer = await open(join(ASSETS, "model"));
-  const seconds = (text: string) => {
+  const milliseconds = (lines: number) => {
     const started = performance.now();
-    expect(tokenizer.encode(text, "never").length).toBeGreaterThan(10_000);
+    expect(tokenizer.encode("1: 0 0 7 7\n".repeat(lines), "never").length).toBeGreaterThan(10_000);
     return performance.now() - started;
   };
-  seconds("1: 0 0 7 7\n".repeat(10_000));
-  expect(seconds("1: 0 0 7 7\n".repeat(80_000)) / seconds("1: 0 0 7 7\n".repeat(10_000))).toBeLessThan(40);
+  // Other processes only ever add to a time: the least of some, the short and the long by turns, is the tokenizer's.
+  milliseconds(10_000); // What is compiled while it runs.
+  const short: number[] = [];
+  const long: number[] = [];
+  do {
+    short.push(milliseconds(10_000));
+    long.push(milliseconds(80_000));
+  } while (long.length < 5 && Math.min(...long) >= 40 * Math.min(...short));
+  expect(Math.min(...long) / Math.min(...short)).toBeLessThan(40);
 });

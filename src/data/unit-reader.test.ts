@@ -25,9 +25,7 @@ it("answers nobody with silence once its thread is gone", async () => {
   await expect(reader.read({ stream: 0, index: 0 })).rejects.toThrow("the reading thread ended");
 });
 
-it("ends a thread whose tokenizer has no end, and says what it was reading", {
-  timeout: 30_000,
-}, async () => {
+it("ends a thread whose tokenizer has no end, and says what it was reading", async () => {
   const folder = await mkdtemp(join(tmpdir(), "sluice-endless-"));
   try {
     const model = join(folder, "model");

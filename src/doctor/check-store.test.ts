@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { SluiceError } from "../base/errors.js";
 import { FileStore } from "../store/file.js";
 import { MemoryStore } from "../store/memory.js";
@@ -18,7 +18,10 @@ beforeEach(async () => {
   namesTaken.clear();
   folder = await mkdtemp(join(tmpdir(), "sluice-doctor-test-"));
 });
-afterEach(() => rm(folder, { recursive: true, force: true }));
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await rm(folder, { recursive: true, force: true });
+});
 
 /** A bucket that all openings share. */
 function openBucket(change: (memory: MemoryStore) => Partial<Store> = () => ({})) {
@@ -165,6 +168,7 @@ it("names the permission that is lacking, and cleans up as far as it can", async
 });
 
 it("cleans up when it is stopped in the middle of a race", async () => {
+  vi.stubEnv("TMPDIR", folder);
   const stop = new AbortController();
   const { memory, open } = openBucket((inner) => ({
     create: async (name, body, options) => {
@@ -174,5 +178,5 @@ it("cleans up when it is stopped in the middle of a race", async () => {
   }));
   await expect(check(open, stop.signal)).rejects.toThrow("stopped");
   expect(await namesIn(memory)).toEqual([]);
-  expect((await readdir(tmpdir())).filter((name) => /^sluice-doctor-[^t]/.test(name))).toEqual([]);
+  expect(await readdir(folder)).toEqual([]);
 });

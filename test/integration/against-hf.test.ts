@@ -14,7 +14,6 @@ import { type Ended, runSluice, TINY_MODEL, temporaryFolder, tokenRecords, write
 const PYTHON = process.env.SLUICE_TEST_TORCH ?? "";
 const SCRIPTS = fileURLToPath(new URL("../../scripts", import.meta.url));
 const FIXTURES = fileURLToPath(new URL("../fixtures", import.meta.url));
-const MINUTES = 60_000;
 const run = promisify(execFile);
 
 interface Report {
@@ -98,129 +97,117 @@ it("says what is missing, and how to get it", async () => {
   expect(unknown).toMatchObject({ code: 78, stderr: expect.stringContaining("Name it with --model") });
 });
 
-it.skipIf(PYTHON === "")(
-  "agrees on every hook point, and sees one wrong value",
-  { timeout: 5 * MINUTES },
-  async () => {
-    const folder = await temporaryFolder();
-    const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(12));
+it.skipIf(PYTHON === "")("agrees on every hook point, and sees one wrong value", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(12));
+  const output = await extract(
+    dataset,
+    join(folder, "run"),
+    TINY_MODEL,
+    "--hooks",
+    "all",
+    "--samples-per-shard",
+    "5",
+  );
+  const { taps } = (await openRunForReading(new FileStore(output))).run.identity;
+  const ended = await verify(output, "--json");
+  expect(ended, ended.stderr).toMatchObject({ code: 0 });
+  const { against_hf: report } = JSON.parse(ended.stdout) as { against_hf: Report };
+  expect(report.tensors.map(({ tensor }) => tensor)).toEqual(taps);
+  expect(report).toMatchObject({ ok: true, not_checked: [], samples: { length: 5 } });
+
+  // A value of every row of one tensor is changed on disk; sizes stay as they are.
+  const broken = join(folder, "broken");
+  await cp(output, broken, { recursive: true });
+  const { log } = await openRunForReading(new FileStore(broken));
+  for await (const commit of log.commits()) {
+    const tensor = commit.tensors["blocks.1.hook_mlp_out"];
+    const file = await open(join(broken, "tpu_0", commit.data ?? ""), "r+");
+    for (let row = 0; row < commit.rows; row++)
+      await file.write(Uint8Array.of(0x80, 0x3f), 0, 2, (tensor?.offset ?? 0) + row * 48 * 2); // 1.0
+    await file.close();
+  }
+  const wrong = await verify(broken, "--model", TINY_MODEL);
+  expect(wrong).toMatchObject({ code: 65 });
+  expect(wrong.stdout).toMatch(/DIFFERS: 5 samples/);
+  expect(wrong.stdout).toMatch(/beyond the bound: blocks\.1\.hook_mlp_out, .* in record \d+/);
+  expect(wrong.stdout.match(/beyond the bound/g)).toHaveLength(1);
+});
+
+it.skipIf(PYTHON === "")("agrees on every hook point of every family", async () => {
+  const folder = await temporaryFolder();
+  const records = tokenRecords(8).map(({ id, token_ids }) => ({
+    id,
+    token_ids: token_ids.slice(0, 20).map((t) => t % 67),
+  }));
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), records);
+  const families = (await readdir(join(FIXTURES, "models"))).filter((name) => !name.endsWith(".md"));
+  const runs = [];
+  for (const family of families) {
+    const model = join(FIXTURES, "models", family);
     const output = await extract(
       dataset,
-      join(folder, "run"),
-      TINY_MODEL,
+      join(folder, family),
+      model,
       "--hooks",
       "all",
-      "--samples-per-shard",
-      "5",
+      "--dtype",
+      "float32",
     );
-    const { taps } = (await openRunForReading(new FileStore(output))).run.identity;
-    const ended = await verify(output, "--json");
-    expect(ended, ended.stderr).toMatchObject({ code: 0 });
-    const { against_hf: report } = JSON.parse(ended.stdout) as { against_hf: Report };
+    runs.push({ run: output, model });
+  }
+  const reports = await compareAll(runs);
+  expect(reports.length).toBe(families.length);
+  for (const [i, report] of reports.entries()) {
+    expect(report, families[i]).toMatchObject({ ok: true, not_checked: [] });
+    const { taps } = (await openRunForReading(new FileStore(join(folder, families[i] ?? "")))).run.identity;
     expect(report.tensors.map(({ tensor }) => tensor)).toEqual(taps);
-    expect(report).toMatchObject({ ok: true, not_checked: [], samples: { length: 5 } });
+    expect(Math.max(...report.tensors.map(({ error }) => error))).toBeLessThan(1e-5);
+  }
+});
 
-    // A value of every row of one tensor is changed on disk; sizes stay as they are.
-    const broken = join(folder, "broken");
-    await cp(output, broken, { recursive: true });
-    const { log } = await openRunForReading(new FileStore(broken));
-    for await (const commit of log.commits()) {
-      const tensor = commit.tensors["blocks.1.hook_mlp_out"];
-      const file = await open(join(broken, "tpu_0", commit.data ?? ""), "r+");
-      for (let row = 0; row < commit.rows; row++)
-        await file.write(Uint8Array.of(0x80, 0x3f), 0, 2, (tensor?.offset ?? 0) + row * 48 * 2); // 1.0
-      await file.close();
-    }
-    const wrong = await verify(broken, "--model", TINY_MODEL);
-    expect(wrong).toMatchObject({ code: 65 });
-    expect(wrong.stdout).toMatch(/DIFFERS: 5 samples/);
-    expect(wrong.stdout).toMatch(/beyond the bound: blocks\.1\.hook_mlp_out, .* in record \d+/);
-    expect(wrong.stdout.match(/beyond the bound/g)).toHaveLength(1);
-  },
-);
-
-it.skipIf(PYTHON === "")(
-  "agrees on every hook point of every family",
-  { timeout: 10 * MINUTES },
-  async () => {
-    const folder = await temporaryFolder();
-    const records = tokenRecords(8).map(({ id, token_ids }) => ({
-      id,
-      token_ids: token_ids.slice(0, 20).map((t) => t % 67),
-    }));
-    const dataset = await writeJsonl(join(folder, "d.jsonl"), records);
-    const families = (await readdir(join(FIXTURES, "models"))).filter((name) => !name.endsWith(".md"));
-    const runs = [];
-    for (const family of families) {
-      const model = join(FIXTURES, "models", family);
-      const output = await extract(
-        dataset,
-        join(folder, family),
-        model,
-        "--hooks",
-        "all",
-        "--dtype",
-        "float32",
-      );
-      runs.push({ run: output, model });
-    }
-    const reports = await compareAll(runs);
-    expect(reports.length).toBe(families.length);
-    for (const [i, report] of reports.entries()) {
-      expect(report, families[i]).toMatchObject({ ok: true, not_checked: [] });
-      const { taps } = (await openRunForReading(new FileStore(join(folder, families[i] ?? "")))).run.identity;
-      expect(report.tensors.map(({ tensor }) => tensor)).toEqual(taps);
-      expect(Math.max(...report.tensors.map(({ error }) => error))).toBeLessThan(1e-5);
-    }
-  },
-);
-
-it.skipIf(PYTHON === "")(
-  "agrees on reductions, places, contexts, windows, GGUF and adapters",
-  { timeout: 10 * MINUTES },
-  async () => {
-    const folder = await temporaryFolder();
-    const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
-    const tied = join(FIXTURES, "models/smollm2-tied");
-    const gguf = join(FIXTURES, "gguf/smollm2-tied.gguf");
-    const adapter = join(FIXTURES, "adapters/plain");
-    const kinds: [string, string[]][] = [
-      [TINY_MODEL, ["--positions", "mean", "--samples-per-shard", "6", "--dtype", "bfloat16"]],
-      [TINY_MODEL, ["--positions", "max", "--dtype", "float16"]],
-      [TINY_MODEL, ["--positions", "random:3", "--hooks", "resid_post,q"]],
-      [TINY_MODEL, ["--context-size", "16"]],
-      [TINY_MODEL, ["--context-size", "16", "--attend-across"]],
-      [TINY_MODEL, ["--max-seq-length", "16", "--too-long", "window", "--stride", "8"]],
-      [gguf, ["--hooks", "resid_post,rot_q"]],
-      [tied, ["--adapter", adapter]],
-    ];
-    const runs = [];
-    for (const [i, [model, flags]] of kinds.entries()) {
-      const output = await extract(dataset, join(folder, `run-${i}`), model, "--dtype", "float32", ...flags);
-      runs.push({ run: output, model, ...(flags.includes("--adapter") ? { adapter } : {}) });
-    }
-    const reports = await compareAll(runs);
-    for (const [i, report] of reports.entries())
-      expect(report, JSON.stringify(kinds[i])).toMatchObject({
-        ok: true,
-        not_checked: [],
-        samples: { length: 6 },
-      });
-    // An adapter is part of the run's model.
-    const adapted = join(folder, `run-${kinds.length - 1}`);
-    expect(await verify(adapted)).toMatchObject({
-      code: 78,
-      stderr: expect.stringMatching(/adapter: the run has [0-9a-f]{64}, here none/),
+it.skipIf(PYTHON === "")("agrees on reductions, places, contexts, windows, GGUF and adapters", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(20));
+  const tied = join(FIXTURES, "models/smollm2-tied");
+  const gguf = join(FIXTURES, "gguf/smollm2-tied.gguf");
+  const adapter = join(FIXTURES, "adapters/plain");
+  const kinds: [string, string[]][] = [
+    [TINY_MODEL, ["--positions", "mean", "--samples-per-shard", "6", "--dtype", "bfloat16"]],
+    [TINY_MODEL, ["--positions", "max", "--dtype", "float16"]],
+    [TINY_MODEL, ["--positions", "random:3", "--hooks", "resid_post,q"]],
+    [TINY_MODEL, ["--context-size", "16"]],
+    [TINY_MODEL, ["--context-size", "16", "--attend-across"]],
+    [TINY_MODEL, ["--max-seq-length", "16", "--too-long", "window", "--stride", "8"]],
+    [gguf, ["--hooks", "resid_post,rot_q"]],
+    [tied, ["--adapter", adapter]],
+  ];
+  const runs = [];
+  for (const [i, [model, flags]] of kinds.entries()) {
+    const output = await extract(dataset, join(folder, `run-${i}`), model, "--dtype", "float32", ...flags);
+    runs.push({ run: output, model, ...(flags.includes("--adapter") ? { adapter } : {}) });
+  }
+  const reports = await compareAll(runs);
+  for (const [i, report] of reports.entries())
+    expect(report, JSON.stringify(kinds[i])).toMatchObject({
+      ok: true,
+      not_checked: [],
+      samples: { length: 6 },
     });
-    expect(await verify(adapted, "--adapter", adapter)).toMatchObject({ code: 0 });
-    // Contexts that were read as one would be seen.
-    const mixed = join(folder, "run-3");
-    const identity = await readFile(join(mixed, "run.json"), "utf8");
-    await writeFile(
-      join(mixed, "run.json"),
-      identity.replace('"attend_across": false', '"attend_across": true'),
-    );
-    const [wrong] = await compareAll([{ run: mixed, model: TINY_MODEL }]);
-    expect(wrong).toMatchObject({ ok: false });
-  },
-);
+  // An adapter is part of the run's model.
+  const adapted = join(folder, `run-${kinds.length - 1}`);
+  expect(await verify(adapted)).toMatchObject({
+    code: 78,
+    stderr: expect.stringMatching(/adapter: the run has [0-9a-f]{64}, here none/),
+  });
+  expect(await verify(adapted, "--adapter", adapter)).toMatchObject({ code: 0 });
+  // Contexts that were read as one would be seen.
+  const mixed = join(folder, "run-3");
+  const identity = await readFile(join(mixed, "run.json"), "utf8");
+  await writeFile(
+    join(mixed, "run.json"),
+    identity.replace('"attend_across": false', '"attend_across": true'),
+  );
+  const [wrong] = await compareAll([{ run: mixed, model: TINY_MODEL }]);
+  expect(wrong).toMatchObject({ ok: false });
+});

@@ -12,9 +12,9 @@ function crashOnLength(message) {
 
 if (process.argv[1]?.endsWith("engine-main.js")) {
   // Not before the engine itself listens: the first listener would take the messages that were kept for it.
-  const timer = setInterval(() => {
-    if (process.listenerCount("message") === 0) return;
-    clearInterval(timer);
-    process.prependListener("message", crashOnLength);
-  }, 1);
+  process.on("newListener", function onListener(event) {
+    if (event !== "message") return;
+    process.off("newListener", onListener);
+    process.nextTick(() => process.prependListener("message", crashOnLength));
+  });
 }

@@ -18,7 +18,7 @@ async function expectProof(output: string, env: Readonly<Record<string, string>>
 }
 
 describe.skipIf(VERSITYGW === undefined)("versitygw", () => {
-  it("passes", { timeout: 60_000 }, async () => {
+  it("passes", async () => {
     const server = await startVersitygw();
     try {
       await expectProof("s3://sluice-test/run", server.env);
@@ -34,7 +34,7 @@ describe.skipIf(VERSITYGW === undefined)("versitygw", () => {
 });
 
 describe.skipIf(FAKE_GCS_SERVER === undefined)("fake-gcs-server", () => {
-  it("passes", { timeout: 60_000 }, async () => {
+  it("passes", async () => {
     const server = await startFakeGcsServer("bucket");
     try {
       await expectProof("gs://bucket/run", { STORAGE_EMULATOR_HOST: server.url });

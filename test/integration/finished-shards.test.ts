@@ -2,9 +2,9 @@
 
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { Commit } from "../../src/run/commit.js";
+import { GRACE_MS } from "../../src/run/preemption.js";
 import { GcsStore } from "../../src/store/gcs.js";
 import { FakeGcs } from "../fake-gcs.js";
 import {
@@ -12,8 +12,10 @@ import {
   runSluice,
   smallRun,
   startSluice,
+  tellTwice,
   temporaryFolder,
   tokenRecords,
+  until,
   writeJsonl,
 } from "../helpers.js";
 import { hashStored } from "./hash-stored.js";
@@ -35,15 +37,15 @@ beforeEach(async () => {
 });
 afterEach(() => server.stop());
 
+/** Of safetensors, or compressed. */
+const DATA = /\.(safetensors|pkl\.gz)$/;
 const marks = async () => (await readdir(spool).catch(() => [])).filter((name) => name.endsWith(".json"));
 
 /** Kills a worker whose first upload stalls. @returns the file that it had finished. */
 async function killWhileUploading(...more: string[]): Promise<string> {
-  server.fault = ({ object }) => (/\.(safetensors|pkl\.gz)$/.test(object) ? { kind: "stall" } : undefined);
-  const before = await marks();
+  const isUploading = server.stall(DATA); // What says that a shard is finished comes before its upload.
   const worker = startSluice([...flags, ...more], env);
-  while ((await marks()).every((name) => before.includes(name))) await sleep(20);
-  await sleep(200);
+  await until(isUploading, worker);
   worker.child.kill("SIGKILL");
   await worker.ended;
   server.fault = () => undefined;
@@ -83,15 +85,12 @@ it("stores what a dead worker had finished, byte for byte, and computes the rest
 });
 
 it("stops its upload where it is told to leave at once, and leaves what it had finished", async () => {
-  server.fault = ({ object }) => (object.endsWith(".safetensors") ? { kind: "stall" } : undefined);
+  const isUploading = server.stall(DATA);
   const worker = startSluice(flags, env);
-  while ((await marks()).length === 0) await sleep(20);
-  worker.child.kill("SIGTERM");
-  await sleep(2_500); // Signals that come sooner are the same one.
-  const told = performance.now();
-  worker.child.kill("SIGTERM");
-  expect(await worker.ended).toMatchObject({ code: 75 });
-  expect(performance.now() - told).toBeLessThan(3_000);
+  await until(isUploading, worker);
+  const { how, ms } = await tellTwice(worker);
+  expect(how).toMatchObject({ code: 75 });
+  expect(ms, "or it has waited for the end of its grace").toBeLessThan(GRACE_MS);
   server.fault = () => undefined;
   const [mark = ""] = await marks();
   const left: { commit: Commit } = JSON.parse(await readFile(join(spool, mark), "utf8"));
@@ -122,15 +121,20 @@ it("computes again what was damaged, or is another run's", async () => {
 it("stores compressed shards, too; another worker's of this moment are left alone", async () => {
   const compressed = ["--format", "pkl.gz", "--layers", "0"];
   await killWhileUploading(...compressed);
-  server.fault = ({ object }) => (object.endsWith(".pkl.gz") ? { kind: "stall" } : undefined);
+  const isUploading = server.stall(DATA);
   const living = startSluice([...flags, ...compressed], env);
-  while ((await marks()).length === 0 || (await readdir(spool)).length < 2) await sleep(20);
-  await sleep(1500);
+  await until(isUploading, living);
+  // The next one, too, is computed by then, or nearly.
+  await until(
+    async () => (await readdir(spool)).filter((name) => name.endsWith(".shard")).length > 0,
+    living,
+  );
   living.child.kill("SIGSTOP");
   const before = (await readdir(spool)).sort();
   server.fault = () => undefined;
   const helper = startSluice([...flags, ...compressed], env);
-  await sleep(4000);
+  // It has looked into the spool before it takes its first unit; of five, the sleeper holds three at most.
+  await until(async () => (await commits()).length >= 2, helper);
   expect((await readdir(spool)).sort().filter((name) => before.includes(name))).toEqual(before);
   living.child.kill("SIGCONT");
   expect((await Promise.all([living.ended, helper.ended])).map(({ code }) => code)).toEqual([0, 0]);

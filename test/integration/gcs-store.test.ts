@@ -34,7 +34,7 @@ describe.skipIf(FAKE_GCS_SERVER === undefined)("fake-gcs-server", () => {
     removesAnyVersion: true,
   });
 
-  it("is sent again what arrives damaged, small objects and large ones", { timeout: 60_000 }, async () => {
+  it("is sent again what arrives damaged, small objects and large ones", async () => {
     const folder = await temporaryFolder();
     const proxy = await FaultyProxy.start(server.url, { seed: "damaged", rates: { damaged: 0.3 } });
     try {

@@ -1,43 +1,30 @@
 // Workers killed at random moments, and in each step of a unit, on the store that ships and with real processes: what is
 // there in the end is, byte for byte, what a run gives that nobody killed. The seed is printed; SLUICE_SEED replays it.
 
-import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it } from "vitest";
+import { announceIn, Hold, STEPS } from "../held.js";
 import {
-  type Ended,
   hashData,
-  type Running,
   runSluice,
   smallRun,
   startSluice,
   temporaryFolder,
   tokenRecords,
+  until,
   writeJsonl,
 } from "../helpers.js";
 
 /** Kills at random moments. */
 const KILLS = Number(process.env.SLUICE_KILLS ?? 100);
+/** Of these, as many at least between the first lease and the last commit: it goes on until there are, and says where there are none. */
+const IN_THE_MIDDLE = Math.floor(KILLS * 0.8);
 /** How often a worker is killed in each step on purpose besides, by each signal. */
 const KILLS_A_STEP = 2;
 /** Of eight records each. */
 const UNITS = 50;
-const ANNOUNCE = new URL("./announce-steps.mjs", import.meta.url).href;
-
-/** DESIGN.md, section 3: what a worker does for a unit, in order. `announce-steps.mjs` tells them apart. */
-const STEPS = [
-  "lease taken",
-  "computing into the spool",
-  "hashing the spooled shard",
-  "data object created",
-  "run.json looked at again",
-  "commit created",
-  "lease released",
-  "derived files",
-] as const;
-
 type Signal = "SIGKILL" | "SIGTERM";
 
 it(`survives ${KILLS} kills at random moments and some in every step of a unit, by SIGKILL and SIGTERM`, {
@@ -48,7 +35,10 @@ it(`survives ${KILLS} kills at random moments and some in every step of a unit, 
   const random = randomFrom(seed);
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(8 * UNITS, seed));
-  expect((await runSluice(smallRun(dataset, join(folder, "whole")))).code).toBe(0);
+  const pace = await measurePace(smallRun(dataset, join(folder, "whole")), join(folder, "steps"));
+  console.log(
+    `undisturbed: ${pace.opening.toFixed(0)} ms until the first unit, ${pace.working.toFixed(0)} ms from there`,
+  );
   const whole = await hashData(join(folder, "whole"));
   expect(Object.keys(whole)).toHaveLength(UNITS);
 
@@ -61,41 +51,45 @@ it(`survives ${KILLS} kills at random moments and some in every step of a unit, 
   let kills = 0;
   let inTheMiddle = 0;
   let missed = 0;
-  for (let round = 0; kills < KILLS || planned.length > 0; round++) {
+  const isEnough = () => kills >= KILLS && inTheMiddle >= IN_THE_MIDDLE;
+  for (let round = 0; !isEnough() || planned.length > 0; round++) {
     const run = join(folder, `run-${round}`);
     for (let done = false; !done; ) {
-      const isPlanned = planned.length > 0 && (kills >= KILLS || random() < 0.3);
+      const isPlanned = planned.length > 0 && (isEnough() || random() < 0.3);
       const plan = isPlanned ? planned.splice(Math.floor(random() * planned.length), 1)[0] : undefined;
       const steps = join(folder, `steps-${round}-${kills}-${planned.length}`);
-      const env = {
-        NODE_OPTIONS: `--import ${ANNOUNCE}`,
-        SLUICE_TEST_STEPS: steps,
-        ...(plan ? { SLUICE_TEST_HOLD: `${1 + Math.floor(random() * 3)} ${plan.step}` } : {}),
-      };
-      const worker = startSluice(smallRun(dataset, run), env);
-      if (kills >= KILLS && planned.length === 0 && !plan) {
+      const hold = plan && new Hold(steps, plan.step, 1 + Math.floor(random() * 3));
+      const worker = startSluice(smallRun(dataset, run), hold?.env ?? announceIn(steps));
+      if (isEnough() && planned.length === 0 && !plan) {
         expect(await worker.ended).toMatchObject({ code: 0 });
         break;
       }
       const gone = new AbortController();
       worker.ended.then(() => gone.abort());
-      const moment = plan ? held(steps, gone.signal) : randomMoment(steps, random, gone.signal);
-      const early = await Promise.race([worker.ended, moment]);
+      const moment = hold
+        ? hold.reached(worker).catch(() => {}) // It has ended before.
+        : randomMoment(steps, pace, random, gone.signal);
+      await Promise.race([worker.ended, moment]);
+      const early = gone.signal.aborted ? await worker.ended : undefined;
       const signal = plan?.signal ?? (random() < 0.5 ? "SIGKILL" : "SIGTERM");
       const step = plan?.step ?? (await lastStep(steps));
-      const ended = early ?? (await kill(worker, signal));
+      if (!early) worker.child.kill(signal);
+      hold?.release();
+      const ended = await worker.ended;
       done = ended.code === 0;
-      if (early) expect(early).toMatchObject({ code: 0 });
+      if (early) expect(early, early.stderr).toMatchObject({ code: 0 });
       if (early && plan) planned.push(plan); // The run was complete before it came to this step so often.
       if (early && plan && ++missed > 3 * KILLS) throw new Error(`no worker is ever held in: ${plan.step}`);
       if (done) continue;
-      if (ended.signal === null) expect(ended).toMatchObject({ code: 75 });
+      if (ended.signal === null) expect(ended, ended.stderr).toMatchObject({ code: 75 });
       const name = step ?? "opening the run";
       histogram[name] ??= { SIGKILL: 0, SIGTERM: 0 };
       histogram[name][signal] += 1;
       if (plan) continue;
       kills += 1;
       if (await isInTheMiddle(run)) inTheMiddle += 1;
+      if (kills > 3 * KILLS)
+        throw new Error(`of ${kills} kills only ${inTheMiddle} came in the middle of a run`);
     }
     await expectWhole(run, whole);
   }
@@ -104,7 +98,7 @@ it(`survives ${KILLS} kills at random moments and some in every step of a unit, 
   );
   console.log("each step on purpose:");
   console.table(histogram);
-  expect(inTheMiddle).toBeGreaterThanOrEqual(Math.floor(KILLS * 0.8));
+  expect(inTheMiddle).toBeGreaterThanOrEqual(IN_THE_MIDDLE);
   for (const step of STEPS) {
     for (const signal of ["SIGKILL", "SIGTERM"] as const)
       expect(histogram[step]?.[signal], `${signal} in: ${step}`).toBeGreaterThanOrEqual(KILLS_A_STEP);
@@ -140,22 +134,36 @@ async function lastStep(file: string): Promise<string | undefined> {
   return (await readFile(file, "utf8").catch(() => "")).trim() || undefined;
 }
 
-/** Resolves when the worker stays in the step in which it was told to stay. */
-async function held(file: string, signal: AbortSignal): Promise<undefined> {
-  while (!signal.aborted && !existsSync(`${file}.held`)) await sleep(5);
+/** Milliseconds that a run takes nobody disturbs: on another machine, or a busy one, they are others. */
+interface Pace {
+  /** From the start to the first unit. */
+  readonly opening: number;
+  /** From the first unit to the end. */
+  readonly working: number;
+}
+
+const isOpening = (step: string | undefined) =>
+  step === undefined || step === "looking at the dataset" || step === "derived files";
+
+async function measurePace(flags: readonly string[], steps: string): Promise<Pace> {
+  const started = performance.now();
+  const worker = startSluice(flags, announceIn(steps));
+  await until(async () => !isOpening(await lastStep(steps)), worker);
+  const begun = performance.now();
+  expect(await worker.ended).toMatchObject({ code: 0 });
+  return { opening: begun - started, working: performance.now() - begun };
 }
 
 /** Resolves at a random moment: mostly while units are computed, now and then while the run is being opened. */
-async function randomMoment(file: string, random: () => number, signal: AbortSignal): Promise<undefined> {
-  if (random() < 0.1) return sleep(random() * 800, undefined);
-  const isOpening = (step: string | undefined) => step === undefined || step === "derived files";
+async function randomMoment(
+  file: string,
+  { opening, working }: Pace,
+  random: () => number,
+  signal: AbortSignal,
+): Promise<undefined> {
+  if (random() < 0.1) return sleep(random() * 1.2 * opening, undefined);
   while (!signal.aborted && isOpening(await lastStep(file))) await sleep(2);
-  return sleep(random() * 400, undefined);
-}
-
-function kill(worker: Running, signal: Signal): Promise<Ended> {
-  worker.child.kill(signal);
-  return worker.ended;
+  return sleep(random() * 0.2 * working, undefined);
 }
 
 function randomFrom(seed: number): () => number {

@@ -1,21 +1,20 @@
 // `quickstart` as a newcomer meets it: stopped, killed with all its workers, started again, and started once more when all is done.
 
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it } from "vitest";
-import { listCommits, runSluice, startSluice, temporaryFolder } from "../helpers.js";
+import { listCommits, type Running, runSluice, startSluice, temporaryFolder, until } from "../helpers.js";
 
 it("goes on after every interruption, and says when all is done", async () => {
   const folder = await temporaryFolder();
   const run = join(folder, "run");
   const start = () => startSluice(["quickstart", "--output", folder], {}, true);
-  const untilCommits = async (count: number) => {
-    for (let i = 0; (await listCommits(run)).length < count; i++) {
-      if (i > 1800) throw new Error(`no ${count} commits within three minutes`);
-      await sleep(100);
-    }
-  };
+  /** Until there are so many commits, and so many workers have said that they live: on a busy machine one begins long before another. */
+  const untilThere = (program: Running, commits: number, workers: number) =>
+    until(async () => {
+      const seen = await readdir(join(run, "workers")).catch(() => []);
+      return (await listCommits(run)).length >= commits && seen.length >= workers;
+    }, program);
 
   // Streams half written: what a crash in the first second leaves.
   await mkdir(join(folder, "streams"));
@@ -24,22 +23,26 @@ it("goes on after every interruption, and says when all is done", async () => {
 
   // Told to stop: the workers, which know nothing of the signal, stop too.
   const stopped = start();
-  await untilCommits(2);
+  await untilThere(stopped, 2, 4);
   stopped.child.kill("SIGTERM");
   const ended = await stopped.ended;
   expect(ended).toMatchObject({ code: 75, stderr: expect.stringContaining("Start the same command again") });
   const status = JSON.parse((await runSluice(["status", run, "--json"])).stdout);
-  expect(status.workers.map((w: { alive: boolean }) => w.alive)).toEqual([false, false, false, false]);
-  expect(status.workers.map((w: { lost: string | null }) => w.lost)).toEqual([null, null, null, null]);
+  const workers: { alive: boolean; lost: string | null }[] = status.workers;
+  expect(workers.length).toBeGreaterThanOrEqual(4);
+  expect(workers.filter(({ alive }) => alive)).toEqual([]);
+  // None is lost, unless the quickstart has come to where it kills one itself.
+  const ownKills = ended.stderr.match(/worker 1 was killed/g)?.length ?? 0;
+  expect(workers.filter(({ lost }) => lost !== null).length).toBeLessThanOrEqual(ownKills);
 
   // Killed, workers and all.
   const before = (await listCommits(run)).length;
   const killed = start();
-  await untilCommits(before + 3);
+  await untilThere(killed, before + 3, workers.length + 4);
   process.kill(-(killed.child.pid ?? 0), "SIGKILL");
   expect(await killed.ended).toMatchObject({ signal: "SIGKILL" });
   const after = (await runSluice(["status", run])).stdout;
-  expect(after.match(/ gone /g)).toHaveLength(4);
+  expect(after.match(/ gone /g)?.length).toBeGreaterThanOrEqual(4);
   expect(after).toContain("nobody is running");
 
   const whole = await start().ended;

@@ -4,10 +4,10 @@
 import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { S3Store } from "../../src/store/s3.js";
 import { FaultyProxy, USUAL_RATES } from "../faulty-proxy.js";
+import { Hold } from "../held.js";
 import {
   BUNDLED_MODEL,
   hashData,
@@ -15,6 +15,7 @@ import {
   startSluice,
   temporaryFolder,
   tokenRecords,
+  until,
   writeJsonl,
 } from "../helpers.js";
 import { BUCKET, type S3Server, startVersitygw, VERSITYGW } from "./versitygw.js";
@@ -54,11 +55,14 @@ describe.skipIf(VERSITYGW === undefined)("versitygw", () => {
     expect(Object.keys(local)).toHaveLength(3);
 
     const toBucket = [...extract, "--output", RUN, "--spool", spool];
-    const worker = startSluice(toBucket, env);
+    // Killed where it begins with the last of its shards, and the first is stored.
+    const hold = new Hold(join(folder, "steps"), "computing into the spool", 3);
+    const worker = startSluice(toBucket, { ...env, ...hold.env });
     const store = new S3Store(RUN);
-    while (worker.child.exitCode === null && !(await store.head("tpu_0/shard_0001.json"))) await sleep(50);
+    await hold.reached(worker);
+    await until(async () => (await store.head("tpu_0/shard_0001.json")) !== null, worker);
     worker.child.kill("SIGKILL");
-    await worker.ended;
+    expect(await worker.ended).toMatchObject({ signal: "SIGKILL" });
     const resumed = await runSluice(toBucket, env);
     expect(resumed.code, resumed.stderr).toBe(0);
     console.log(`${proxy.requests} requests; ${JSON.stringify(Object.fromEntries(proxy.happened))}`);

@@ -1,16 +1,17 @@
 // Many processes on one output folder: shared work, sleepers, signals to whole process groups, engines that die.
 
 import { existsSync } from "node:fs";
-import { cp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
+import { Hold } from "../held.js";
 import {
   BUNDLED_MODEL,
   type Ended,
   hashData,
   listCommits,
+  type Running,
   runSluice,
   smallRun,
   startProgram,
@@ -18,40 +19,17 @@ import {
   TINY_MODEL,
   temporaryFolder,
   tokenRecords,
+  until,
   writeJsonl,
 } from "../helpers.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 const COUNTER = new URL("../fleet/count-computed.mjs", import.meta.url).href;
-const ANNOUNCE = new URL("./announce-steps.mjs", import.meta.url).href;
-
-/** The environment in which a worker stays in a step for a while, the so many-th time that it takes it. */
-function holdIn(file: string, times: number, step: string): Record<string, string> {
-  return {
-    NODE_OPTIONS: `--import ${ANNOUNCE}`,
-    SLUICE_TEST_STEPS: file,
-    SLUICE_TEST_HOLD: `${times} ${step}`,
-  };
-}
-
-async function waitUntilHeld(file: string): Promise<void> {
-  for (let i = 0; !existsSync(`${file}.held`); i++) {
-    if (i > 6000) throw new Error("the worker was not held within a minute");
-    await sleep(10);
-  }
-}
 
 async function readCommits(run: string) {
   const names = await listCommits(run);
   return Promise.all(names.map(async (name) => JSON.parse(await readFile(join(run, name), "utf8"))));
-}
-
-async function waitForCommits(run: string, count: number): Promise<void> {
-  for (let i = 0; (await listCommits(run)).length < count; i++) {
-    if (i > 600) throw new Error(`no ${count} commits within a minute`);
-    await sleep(100);
-  }
 }
 
 /** Records of which the reference engine computes eight for minutes. */
@@ -62,12 +40,37 @@ function longRecords(count: number) {
 }
 
 /** Until a worker has begun to compute a unit. */
-async function waitForSpool(run: string): Promise<void> {
-  for (let i = 0; i < 300; i++) {
+async function waitForSpool(run: string, worker: Running): Promise<void> {
+  await until(async () => {
     const names = await readdir(run, { recursive: true }).catch(() => [] as string[]);
-    if (names.some((name) => name.endsWith(".shard"))) return;
-    await sleep(100);
+    return names.some((name) => name.endsWith(".shard"));
+  }, worker);
+}
+
+/** Seconds of computing that the engine of a worker has had, which leads a process group. */
+async function engineSeconds({ child }: Running): Promise<number> {
+  if (process.platform !== "linux") return Number.POSITIVE_INFINITY; // Nothing tells.
+  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    const facts = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+    // After the name, which may hold anything: state, parent, process group; user and system time in ticks of 10 ms.
+    const fields = facts.slice(facts.lastIndexOf(")") + 2).split(" ");
+    if (Number(fields[2]) !== child.pid) continue;
+    const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (command.includes("engine-main.js")) return (Number(fields[11]) + Number(fields[12])) / 100;
   }
+  return 0;
+}
+
+/** Starts workers, and lets none go on before each holds a unit: on a busy machine one may start when the others are done. */
+async function startTogether(
+  folder: string,
+  starts: readonly ((env: Readonly<Record<string, string>>) => Running)[],
+): Promise<Running[]> {
+  const holds = starts.map((_, i) => new Hold(join(folder, `start-${i}`), "lease taken"));
+  const workers = starts.map((start, i) => start(holds[i]?.env ?? {}));
+  await Promise.all(workers.map((worker, i) => holds[i]?.reached(worker)));
+  for (const hold of holds) hold.release();
+  return workers;
 }
 
 it.each([1, 8])("four workers that all think they are worker 0 share %i stream(s)", async (streams) => {
@@ -85,14 +88,16 @@ it.each([1, 8])("four workers that all think they are worker 0 share %i stream(s
   ]);
   const run = join(folder, "run");
   const computed = join(folder, "computed");
-  const counting = { NODE_OPTIONS: `--import ${COUNTER}`, SLUICE_TEST_COMPUTED: computed };
-  const workers = Array.from({ length: 4 }, () =>
-    runSluice(
-      smallRun(dataset, run, "--worker-id", "0", "--engine", "reference", "--lease-seconds", "30"),
-      counting,
-    ),
-  );
-  for (const ended of await Promise.all(workers)) expect(ended).toMatchObject({ code: 0 });
+  const flags = smallRun(dataset, run, "--worker-id", "0", "--engine", "reference", "--lease-seconds", "30");
+  const start = (env: Readonly<Record<string, string>>) => {
+    const counting = {
+      NODE_OPTIONS: `${env.NODE_OPTIONS} --import ${COUNTER}`,
+      SLUICE_TEST_COMPUTED: computed,
+    };
+    return startSluice(flags, { ...env, ...counting });
+  };
+  for (const worker of await startTogether(folder, [start, start, start, start]))
+    expect(await worker.ended).toMatchObject({ code: 0 });
   const commits = await readCommits(run);
   expect(commits).toHaveLength(80);
   const byWorker = new Map<string, number>();
@@ -113,14 +118,15 @@ it("a worker that slept from just before its commit through the end of the run n
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(400));
   const run = join(folder, "run");
-  const steps = join(folder, "steps");
-  const sleeper = startSluice(smallRun(dataset, run), holdIn(steps, 5, "run.json looked at again"));
-  await waitUntilHeld(steps);
+  const hold = new Hold(join(folder, "steps"), "run.json looked at again", 5);
+  const sleeper = startSluice(smallRun(dataset, run), hold.env);
+  await hold.reached(sleeper);
   sleeper.child.kill("SIGSTOP");
   expect(await listCommits(run)).toHaveLength(4);
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
   const whole = await hashData(run);
   const commits = await readCommits(run);
+  hold.release();
   sleeper.child.kill("SIGCONT");
   const ended = await sleeper.ended;
   expect(ended, ended.stderr).toMatchObject({ code: 0 });
@@ -132,13 +138,14 @@ it("a sleeper whose run was made anew with another identity is refused", async (
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(400));
   const run = join(folder, "run");
-  const steps = join(folder, "steps");
-  const sleeper = startSluice(smallRun(dataset, run), holdIn(steps, 3, "run.json looked at again"));
-  await waitUntilHeld(steps);
+  const hold = new Hold(join(folder, "steps"), "run.json looked at again", 3);
+  const sleeper = startSluice(smallRun(dataset, run), hold.env);
+  await hold.reached(sleeper);
   sleeper.child.kill("SIGSTOP");
   await rm(run, { recursive: true });
   expect(await runSluice(smallRun(dataset, run, "--seed", "7"))).toMatchObject({ code: 0 });
   const whole = await hashData(run);
+  hold.release();
   sleeper.child.kill("SIGCONT");
   const ended = await sleeper.ended;
   expect([65, 78]).toContain(ended.code);
@@ -165,9 +172,10 @@ it.each([
     const run = join(folder, "run");
     const [, ...flags] = smallRun(dataset, run, "--engine", "reference");
     const checkpoints = { CHECKPOINT_DIR: join(folder, "checkpoints") };
+    const builtAt = (await stat(join(ROOT, "dist/cli/main.js"))).mtimeMs;
     const worker = startProgram(command, [...first, ...flags], checkpoints, true, ROOT);
-    await waitForSpool(run);
-    await sleep(1000);
+    await waitForSpool(run, worker);
+    await until(async () => (await engineSeconds(worker)) >= 1, worker);
     const at = performance.now();
     process.kill(-(worker.child.pid ?? 0), "SIGTERM");
     const ended: Ended = await worker.ended;
@@ -175,6 +183,9 @@ it.each([
     console.log(`exit after ${seconds.toFixed(2)} s: code ${ended.code}, signal ${ended.signal}`);
     expect(ended, ended.stderr).toMatchObject({ code: 75 });
     expect(seconds).toBeLessThan(10);
+    expect((await stat(join(ROOT, "dist/cli/main.js"))).mtimeMs, "as others may just be loading it").toBe(
+      builtAt,
+    );
     expect(await listCommits(run)).toEqual([]);
   },
 );
@@ -183,12 +194,14 @@ it("a worker that cannot go on leaves the others alone", async () => {
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(400));
   const run = join(folder, "run");
-  const good = startSluice(smallRun(dataset, run));
-  await waitForCommits(run, 2);
+  const hold = new Hold(join(folder, "steps"), "commit created", 3);
+  const good = startSluice(smallRun(dataset, run), hold.env);
+  await hold.reached(good);
   expect(await runSluice(smallRun(dataset, run, "--dtype", "float32"))).toMatchObject({ code: 78 });
   expect(
     await runSluice(["extract", "--model", BUNDLED_MODEL, "--dataset", dataset, "--output", run]),
   ).toMatchObject({ code: 78 });
+  hold.release();
   expect(await good.ended).toMatchObject({ code: 0 });
 });
 
@@ -239,7 +252,7 @@ it("pre-emption on the same unit, six times, is no failure of it", async () => {
   const run = join(folder, "run");
   for (let i = 0; i < 6; i++) {
     const worker = startSluice(smallRun(dataset, run, "--engine", "reference"));
-    await waitForSpool(run);
+    await waitForSpool(run, worker);
     worker.child.kill(i % 2 === 0 ? "SIGTERM" : "SIGKILL");
     expect(await worker.ended).toMatchObject(i % 2 === 0 ? { code: 75 } : { signal: "SIGKILL" });
     await rm(join(run, ".tmp"), { recursive: true }); // What a killed worker leaves would look like the next one's.
@@ -255,11 +268,10 @@ it("the reference engine and ONNX Runtime share a run; each commit says who made
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(240));
   const run = join(folder, "run");
-  const ended = await Promise.all([
-    runSluice(smallRun(dataset, run, "--engine", "reference", "--dtype", "float32")),
-    runSluice(smallRun(dataset, run, "--engine", "onnx", "--dtype", "float32")),
-  ]);
-  expect(ended.map((e) => e.code)).toEqual([0, 0]);
+  const start = (engine: string) => (env: Readonly<Record<string, string>>) =>
+    startSluice(smallRun(dataset, run, "--engine", engine, "--dtype", "float32"), env);
+  const workers = await startTogether(folder, [start("reference"), start("onnx")]);
+  expect((await Promise.all(workers.map(({ ended }) => ended))).map((e) => e.code)).toEqual([0, 0]);
   const report = JSON.parse((await runSluice(["verify", run, "--deep", "--json"])).stdout);
   expect(report).toMatchObject({ complete: true, records: 240, duplicated: [], corrupt: [] });
   expect(report.executions.map((e: { execution: { engine: string } }) => e.execution.engine).sort()).toEqual([
@@ -273,9 +285,11 @@ it("a commit that vanishes while a worker runs is not taken for granted at the e
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(800));
   const run = join(folder, "run");
-  const worker = startSluice(smallRun(dataset, run));
-  await waitForCommits(run, 5);
+  const hold = new Hold(join(folder, "steps"), "commit created", 5);
+  const worker = startSluice(smallRun(dataset, run), hold.env);
+  await hold.reached(worker);
   await rm(join(run, "tpu_0/shard_0001.json"));
+  hold.release();
   expect(await worker.ended).toMatchObject({
     code: 65,
     stderr: expect.stringContaining("the commits of 1 units went missing while this worker ran"),

@@ -6,9 +6,7 @@ import { expect, it } from "vitest";
 import { heldOutLoss, readFacts } from "../held-out-loss.js";
 import { BUNDLED_MODEL } from "../helpers.js";
 
-it("has the held-out loss of its card, at most half of the unigram entropy", {
-  timeout: 600_000,
-}, async () => {
+it("has the held-out loss of its card, at most half of the unigram entropy", async () => {
   const facts = readFacts();
   expect(facts.held_out.length).toBeGreaterThan(50);
   const { loss, count } = await heldOutLoss(facts.held_out);

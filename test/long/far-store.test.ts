@@ -24,20 +24,19 @@ function openFar(folder: string, knowsSums: boolean) {
     requests: 0,
     peak: 0,
     now: 0,
-    /** Milliseconds that requests were under way, all together. */
-    waited: 0,
+    /** Requests that were under way when each began, itself among them, all together: it is no matter of time. */
+    together: 0,
     /** Bytes read of each data object. */
     data: new Map<string, number>(),
   };
   const ask = async <T>(call: () => Promise<T>): Promise<T> => {
     seen.requests += 1;
     seen.now += 1;
+    seen.together += seen.now;
     seen.peak = Math.max(seen.peak, seen.now);
-    const started = performance.now();
     await sleep(LATENCY_MS);
     return call().finally(() => {
       seen.now -= 1;
-      seen.waited += performance.now() - started;
     });
   };
   const store: Store = {
@@ -61,7 +60,7 @@ function openFar(folder: string, knowsSums: boolean) {
   return { store, seen };
 }
 
-it("reads what it must, in parallel", { timeout: 30_000 }, async () => {
+it("reads what it must, in parallel", async () => {
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(256));
   const run = join(folder, "run");
@@ -78,18 +77,16 @@ it("reads what it must, in parallel", { timeout: 30_000 }, async () => {
   // Every byte of every shard once: two requests a unit, its commit and its data.
   const deep = openFar(run, true);
   const progress: number[][] = [];
-  const started = performance.now();
   const proof = await verifyRun(await openRunForReading(deep.store), {
     deep: true,
     onProgress: (...numbers) => progress.push(numbers),
   });
-  const took = performance.now() - started;
   expect(proof).toMatchObject({ complete: true, records: 256, deep: true });
   expect(Object.fromEntries(deep.seen.data)).toEqual(sizes);
   expect(progress.at(-1)).toEqual([shards, shards, total]);
   expect(deep.seen.requests).toBeLessThanOrEqual(2 * shards + 5);
   expect(deep.seen.peak).toBeGreaterThanOrEqual(16);
-  expect(took).toBeLessThan(deep.seen.waited / 4);
+  expect(deep.seen.together / deep.seen.requests).toBeGreaterThan(4);
 
   // The store's own checksums make reading needless.
   const shallow = openFar(run, true);
@@ -120,9 +117,8 @@ it("reads what it must, in parallel", { timeout: 30_000 }, async () => {
   // One layer is that layer's ranges, and the index.
   const far = openFar(run, true);
   const to = join(folder, "far");
-  const begun = performance.now();
   await exportRun(await openRunForReading(far.store), { to: "npy", folder: to, taps: [tap] });
-  expect(performance.now() - begun).toBeLessThan(far.seen.waited / 4);
+  expect(far.seen.together / far.seen.requests).toBeGreaterThan(4);
   expect(bytesRead(far.seen)).toBeLessThan(total / 2);
   await exportRun(await openRunForReading(new FileStore(run)), {
     to: "npy",

@@ -3,7 +3,6 @@
 
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { FakeS3 } from "../fake-s3.js";
 import {
@@ -30,9 +29,11 @@ it("is killed, goes on, and can be read", async () => {
   const run = `s3://${server.bucket}/some/run`;
   const spool = ["--spool", join(folder, "spool")];
   const worker = startSluice(smallRun(dataset, run, ...spool), server.env);
-  while (!server.objects.has("some/run/tpu_0/shard_0002.json")) await sleep(5);
-  worker.child.kill("SIGKILL");
-  await worker.ended;
+  server.beforeNext(
+    ({ method, key }) => method === "PUT" && key === "some/run/tpu_0/shard_0003.json",
+    () => worker.child.kill("SIGKILL"),
+  );
+  expect(await worker.ended).toMatchObject({ signal: "SIGKILL" });
   const resumed = await runSluice(smallRun(dataset, run, ...spool), server.env);
   expect(resumed.code, resumed.stderr).toBe(0);
   expect(resumed.stdout).toContain(`${UNITS} of ${UNITS} shards are committed in ${run}`);

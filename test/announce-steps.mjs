@@ -1,13 +1,14 @@
-// Preloaded into every Node process and thread of a test: a worker writes down which step of a unit it has just taken, and
-// can be told to stay in one of them for a while, so that it can be killed there. What it does remains the same.
-// SLUICE_TEST_STEPS names the file. SLUICE_TEST_HOLD, such as "3 data object created", is the step in which to stay, the
-// third time that it is taken; a second file, ending in .held, says that it has been.
+// Preloaded into every Node process and thread of a test: a worker writes down which step it has just taken, and can be told to stay
+// in one of them until it is let go, so that what the test does meanwhile happens there, on a machine of any speed (held.ts). What
+// it does remains the same. SLUICE_TEST_STEPS names the file. SLUICE_TEST_HOLD, such as "3 data object created", is the step in
+// which to stay, the third time that it is taken; a file ending in .held says that it stays, one ending in .go lets it go.
 
-import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, writeSync } from "node:fs";
 import { createRequire, syncBuiltinESMExports } from "node:module";
 import { isMainThread } from "node:worker_threads";
 
-const HOLD_MS = 1500;
+const LOOK_MS = 5;
+const parent = process.ppid;
 const file = process.env.SLUICE_TEST_STEPS;
 const [, times, wanted] = /^(\d+) (.+)$/.exec(process.env.SLUICE_TEST_HOLD ?? "") ?? [];
 let count = 0;
@@ -15,6 +16,9 @@ let hasData = false;
 
 /** The step that follows from a call, by what it did to which path. */
 function stepOf(call, path, mode) {
+  if (/\/scan-thread\.js$/.test(process.argv[1] ?? ""))
+    return call === "open" ? "looking at the dataset" : undefined;
+  if (call === "link" && /\/doctor-[^/]+\/race-\d+$/.test(path)) return "trying the store";
   if (call === "link" && /\/leases\/tpu_\d+\/shard_\d+\.\d+$/.test(path)) return "lease taken";
   if (call === "open" && path.endsWith(".shard") && mode === "wx+") return "computing into the spool";
   if (call === "open" && path.endsWith(".shard") && !isMainThread) return "hashing the spooled shard";
@@ -35,10 +39,16 @@ async function announce(step) {
   writeSync(out, step.padEnd(64), 0);
   if (step !== wanted || ++count !== Number(times)) return;
   closeSync(openSync(`${file}.held`, "w"));
-  await new Promise((resolve) => setTimeout(resolve, HOLD_MS));
+  // A test that is gone lets go of nobody.
+  while (!existsSync(`${file}.go`) && process.ppid === parent) await pause();
+  await pause(); // A signal that was sent before has arrived when the worker goes on.
 }
 
-const isWorker = /\/(sluice|hash-thread)\.js$/.test(process.argv[1] ?? ""); // In a thread: its own file.
+function pause() {
+  return new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+}
+
+const isWorker = /\/(sluice|hash-thread|scan-thread)\.js$/.test(process.argv[1] ?? ""); // In a thread: its own file.
 const out = isWorker && file ? openSync(file, constants.O_CREAT | constants.O_WRONLY) : undefined;
 if (out !== undefined) {
   const promises = createRequire(import.meta.url)("node:fs/promises");
