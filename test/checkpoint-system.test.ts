@@ -4,7 +4,7 @@ import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { resolveExtractOptions, resolveWorkerId } from "../src/cli/extract-options.js";
-import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
+import { callSluice, runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
 
 describe("the worker's id", () => {
   it("comes from TPU_WORKER_ID, then WORKER_ID, else it is 0", () => {
@@ -76,7 +76,7 @@ describe("the checkpoint", () => {
     const source = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(60));
     const streams = join(folder, "streams");
     expect(
-      await runSluice(["streams", "--dataset", source, "--num_streams", "6", "--output_dir", streams]),
+      await callSluice(["streams", "--dataset", source, "--num_streams", "6", "--output_dir", streams]),
     ).toMatchObject({ code: 0 });
     const run = join(folder, "run");
     const copies = join(folder, "checkpoints");
@@ -112,7 +112,7 @@ describe("the checkpoint", () => {
       const source = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(30));
       const streams = join(folder, "streams");
       const split = ["streams", "--dataset", source, "--num-streams", "3", "--output-dir", streams];
-      expect(await runSluice(split)).toMatchObject({ code: 0 });
+      expect(await callSluice(split)).toMatchObject({ code: 0 });
       const run = join(folder, "run");
       const copies = join(folder, "checkpoints");
       const name = `checkpoint_worker_${id}.json`;

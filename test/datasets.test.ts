@@ -11,7 +11,15 @@ import { ParquetFile } from "../src/data/parquet-file.js";
 import { openRunForReading } from "../src/read/open-run.js";
 import { readInt32, readTensor } from "../src/read/read-tensor.js";
 import { FileStore } from "../src/store/file.js";
-import { BUNDLED_MODEL, listCommits, runSluice, smallRun, temporaryFolder, writeJsonl } from "./helpers.js";
+import {
+  BUNDLED_MODEL,
+  callSluice,
+  listCommits,
+  runSluice,
+  smallRun,
+  temporaryFolder,
+  writeJsonl,
+} from "./helpers.js";
 
 const PARQUET = fileURLToPath(new URL("./fixtures/parquet/", import.meta.url));
 
@@ -45,7 +53,7 @@ it("Parquet, a folder of it, its streams and the same lines of JSON give the sam
     "--output-dir",
     join(folder, "s"),
   ];
-  expect(await runSluice(split)).toMatchObject({ code: 0 });
+  expect(await callSluice(split)).toMatchObject({ code: 0 });
   const flags = [
     "--column",
     "token_ids",
@@ -82,7 +90,7 @@ it("a Parquet file that was edited is refused, with the rows named", async () =>
   );
   expect(await runSluice(run)).toMatchObject({ code: 0 });
   const verify = ["verify", join(folder, "run"), "--dataset", path];
-  expect(await runSluice(verify)).toMatchObject({ code: 0 });
+  expect(await callSluice(verify)).toMatchObject({ code: 0 });
   const commits = await listCommits(join(folder, "run"));
   expect(commits).toHaveLength(3);
   const opened = await ParquetFile.open(path, ["long_ids"]);
@@ -91,7 +99,7 @@ it("a Parquet file that was edited is refused, with the rows named", async () =>
   const file = await open(path, "r+");
   await file.write(Buffer.of(0xee), 0, 1, place);
   await file.close();
-  expect(await runSluice(verify)).toMatchObject({ code: 65 });
+  expect(await callSluice(verify)).toMatchObject({ code: 65 });
   await unlink(join(folder, "run", commits[1] ?? ""));
   const ended = await runSluice(run);
   expect(ended.code).toBe(78);
@@ -125,7 +133,7 @@ it("dialogues go through the model's template, and a role's words can be selecte
   const [commit] = await log.readAll();
   if (!commit) throw new Error("no commit");
   expect(commit).toMatchObject({ samples: 2, skipped: [{ record: 2, reason: "messages are no list" }] });
-  const inspected = JSON.parse((await runSluice(["inspect", run, "--json"])).stdout) as {
+  const inspected = JSON.parse((await callSluice(["inspect", run, "--json"])).stdout) as {
     first: { text: string }[];
   };
   expect(inspected.first.map(({ text }) => text)).toEqual(["u 1 2\na 3 4 5\nu 6\na ", "u 7\na "]);

@@ -12,6 +12,7 @@ import { readInt64, readTensor } from "../src/read/read-tensor.js";
 import { FileStore } from "../src/store/file.js";
 import {
   BUNDLED_MODEL,
+  callSluice,
   hashData,
   listCommits,
   runSluice,
@@ -77,12 +78,12 @@ it("stores what PyTorch computes, sample by sample, at every hook point", async 
   });
   const exported = join(folder, "out");
   const flags = ["--hooks", "rot_*", "--layers", "-1", "--to", "npy", "--output", exported];
-  expect(await runSluice(["export", run, ...flags])).toMatchObject({ code: 0 });
+  expect(await callSluice(["export", run, ...flags])).toMatchObject({ code: 0 });
   expect((await readdir(exported)).filter((file) => file.includes("hook_"))).toEqual([
     "blocks.1.attn.hook_rot_k.npy",
     "blocks.1.attn.hook_rot_q.npy",
   ]);
-  const inspected = await runSluice(["inspect", run]);
+  const inspected = await callSluice(["inspect", run]);
   expect(inspected.stdout).toContain("ln_final.hook_normalized");
 });
 
@@ -127,7 +128,7 @@ it("goes on where the commits end, and says when nothing is left", async () => {
     expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
   }
   expect(await hashData(run)).toEqual(whole);
-  const verified = await runSluice(["verify", run, "--deep", "--json"]);
+  const verified = await callSluice(["verify", run, "--deep", "--json"]);
   expect(JSON.parse(verified.stdout)).toMatchObject({
     complete: true,
     records: 100,
@@ -191,7 +192,7 @@ it("a pkl.gz shard that another zlib compressed is the same shard", async () => 
   expect(await runSluice(flags)).toMatchObject({ code: 0 });
   expect(await readFile(shard)).toEqual(after);
   expect(Object.keys(await hashData(run)), "no alternative").toHaveLength(2);
-  expect(await runSluice(["verify", run, "--deep"])).toMatchObject({ code: 0 });
+  expect(await callSluice(["verify", run, "--deep"])).toMatchObject({ code: 0 });
 });
 
 it("sees damage, and never says complete of it", async () => {
@@ -203,12 +204,12 @@ it("sees damage, and never says complete of it", async () => {
   const bytes = await readFile(shard);
   bytes[bytes.length - 700] = (bytes[bytes.length - 700] ?? 0) ^ 1;
   await writeFile(shard, bytes);
-  expect(await runSluice(["verify", run, "--deep"])).toMatchObject({
+  expect(await callSluice(["verify", run, "--deep"])).toMatchObject({
     code: 65,
     stdout: expect.stringContaining("SHA-256"),
   });
   await truncate(shard, 1000);
-  expect(await runSluice(["verify", run])).toMatchObject({ code: 65 });
+  expect(await callSluice(["verify", run])).toMatchObject({ code: 65 });
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({
     code: 65,
     stderr: expect.stringContaining("shard_0002.safetensors is corrupt"),
@@ -240,7 +241,7 @@ it("finds a sample that is there twice, one of another unit, and another token, 
     commit.sha256 = createHash("sha256").update(bytes).digest("hex");
     await writeFile(shard, bytes);
     await writeFile(file, JSON.stringify(commit));
-    const verified = await runSluice(["verify", run, "--json", ...flags]);
+    const verified = await callSluice(["verify", run, "--json", ...flags]);
     expect(verified.code).toBe(65);
     return JSON.parse(verified.stdout);
   };
@@ -288,7 +289,7 @@ it("lists unusable records and goes on, up to a limit", async () => {
   await writeFile(dataset, lines.join("\n"));
   const run = join(folder, "run");
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
-  const report = JSON.parse((await runSluice(["verify", run, "--json"])).stdout);
+  const report = JSON.parse((await callSluice(["verify", run, "--json"])).stdout);
   expect(report).toMatchObject({ complete: true, expected: 6, records: 6, samples: 2 });
   expect(report.skipped.map((s: { reason: string }) => s.reason)).toEqual([
     "not valid JSON",
@@ -302,7 +303,7 @@ it("lists unusable records and goes on, up to a limit", async () => {
   });
   await writeFile(dataset, "broken\n".repeat(20));
   expect(await runSluice(smallRun(dataset, join(folder, "half")))).toMatchObject({ code: 0 });
-  expect(JSON.parse((await runSluice(["verify", join(folder, "half"), "--json"])).stdout)).toMatchObject({
+  expect(JSON.parse((await callSluice(["verify", join(folder, "half"), "--json"])).stdout)).toMatchObject({
     complete: true,
     samples: 0,
     shards: 0,
@@ -314,7 +315,7 @@ it("refuses wrong input with the contract's exit codes and says what to do", asy
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(9));
   const run = join(folder, "run");
   const expectRefusal = async (args: string[], code: number, text: string) => {
-    const ended = await runSluice(args);
+    const ended = await callSluice(args);
     expect(ended.stderr).toContain(text);
     expect(ended.stderr).not.toMatch(/\n\s+at /);
     expect(ended.code, args.join(" ")).toBe(code);

@@ -10,7 +10,7 @@ import { exportRun } from "../src/read/export.js";
 import { openRunForReading } from "../src/read/open-run.js";
 import { readInt64, readTensor } from "../src/read/read-tensor.js";
 import { FileStore } from "../src/store/file.js";
-import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
+import { callSluice, runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
 
 const TAP = "blocks.1.hook_resid_post";
 
@@ -19,7 +19,7 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
   const source = await writeJsonl(join(folder, "d.jsonl"), [...tokenRecords(29), { token_ids: [999] }]);
   const dataset = join(folder, "streams");
   const split = ["streams", "--dataset", source, "--num-streams", "2", "--output-dir", dataset];
-  expect(await runSluice(split)).toMatchObject({ code: 0 });
+  expect(await callSluice(split)).toMatchObject({ code: 0 });
   const run = join(folder, "run");
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
   const readable = await openRunForReading(new FileStore(run));
@@ -78,7 +78,7 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
 
   const other = join(folder, "other");
   expect(await runSluice(smallRun(dataset, other, "--seed", "7"))).toMatchObject({ code: 0 });
-  const refused = await runSluice(["export", other, "--to", "npy", "--output", out]);
+  const refused = await callSluice(["export", other, "--to", "npy", "--output", out]);
   expect(refused).toMatchObject({
     code: 78,
     stderr: expect.stringContaining(
@@ -86,5 +86,5 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
     ),
   });
   await rm(join(out, "export.json"));
-  expect(await runSluice(["export", run, "--to", "npy", "--output", out])).toMatchObject({ code: 78 });
+  expect(await callSluice(["export", run, "--to", "npy", "--output", out])).toMatchObject({ code: 78 });
 });

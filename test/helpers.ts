@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterEach } from "vitest";
+import { afterEach, vi } from "vitest";
+import { runProgram } from "../src/cli/main.js";
 
 const PROGRAM = fileURLToPath(new URL("../dist/cli/sluice.js", import.meta.url));
 /** A tiny random Qwen2 (tools/make_model_fixtures.py): two layers, width 48. */
@@ -97,6 +98,33 @@ export async function tellTwice({ child, ended }: Running): Promise<{ how: Ended
   await sleep(4_000);
   child.kill("SIGTERM");
   return { how: await ended, ms: performance.now() - told };
+}
+
+/**
+ * Runs `sluice` to its end in this process, one at a time: for commands that start no engine, and for refusals before one starts. A
+ * start of the program costs far more than they do.
+ */
+export async function callSluice(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<Omit<Ended, "signal">> {
+  const said = { stdout: "", stderr: "" };
+  const spies = (["stdout", "stderr"] as const).map((name) =>
+    vi.spyOn(process[name], "write").mockImplementation((text) => {
+      said[name] += String(text);
+      return true;
+    }),
+  );
+  const own = process.env;
+  const { PATH = "", HOME = "" } = own;
+  process.env = { PATH, HOME, ...env };
+  try {
+    return { code: await runProgram(args), ...said };
+  } finally {
+    process.env = own;
+    process.exitCode = undefined;
+    for (const spy of spies) spy.mockRestore();
+  }
 }
 
 const folders: string[] = [];

@@ -8,7 +8,7 @@ import { openRunForReading } from "../src/read/open-run.js";
 import { readInt32, readInt64, readTensor } from "../src/read/read-tensor.js";
 import type { ExtractOptions } from "../src/run/extract-options.js";
 import { FileStore } from "../src/store/file.js";
-import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
+import { callSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
 import { closeWorkshop, openWorkshop, work } from "./in-process.js";
 
 /** The rows of a run's hook, all shards one after the other, and which token and place each is of. */
@@ -106,7 +106,7 @@ it("refuses flags that mean nothing together", async () => {
   const folder = await temporaryFolder();
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(3));
   const refused = async (...more: string[]) => {
-    const ended = await runSluice(smallRun(dataset, join(folder, "run"), ...more));
+    const ended = await callSluice(smallRun(dataset, join(folder, "run"), ...more));
     expect(ended.code).toBe(64);
     return ended.stderr;
   };

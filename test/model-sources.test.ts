@@ -9,7 +9,7 @@ import { readFixture, relativeError } from "../src/engine/engine.suite.js";
 import { openRunForReading } from "../src/read/open-run.js";
 import { readTensor } from "../src/read/read-tensor.js";
 import { FileStore } from "../src/store/file.js";
-import { runSluice, TINY_MODEL, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
+import { callSluice, runSluice, TINY_MODEL, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
 
 const FIXTURES = fileURLToPath(new URL("./fixtures/", import.meta.url));
 const GGUF = join(FIXTURES, "gguf/llama-head-dim.gguf");
@@ -108,7 +108,7 @@ it("refuses with exit 78, naming the thing and what to do", async () => {
   const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(5));
   const refusal = async (model: string, ...more: string[]) => {
     const run = join(folder, "run");
-    const ended = await runSluice([
+    const ended = await callSluice([
       "extract",
       "--model",
       model,

@@ -8,6 +8,7 @@ import { expect, it } from "vitest";
 import { Hold } from "./held.js";
 import {
   BUNDLED_MODEL,
+  callSluice,
   listCommits,
   runSluice,
   smallRun,
@@ -23,7 +24,7 @@ const PROGRAM = fileURLToPath(new URL("../dist/cli/sluice.js", import.meta.url))
 const NOBODY = 65_534;
 
 async function expectRefusal(args: readonly string[], code: number, ...texts: string[]): Promise<void> {
-  const ended = await runSluice(args);
+  const ended = await callSluice(args);
   for (const text of texts) expect(ended.stderr).toContain(text);
   expect(ended.stderr).toMatch(/^sluice: /m);
   expect(ended.stderr).not.toMatch(/\n\s+at |this is a bug/);

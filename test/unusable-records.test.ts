@@ -4,7 +4,15 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { listCommits, runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
+import {
+  callSluice,
+  listCommits,
+  runSluice,
+  smallRun,
+  temporaryFolder,
+  tokenRecords,
+  writeJsonl,
+} from "./helpers.js";
 
 interface Report {
   readonly records: number;
@@ -17,7 +25,7 @@ interface Report {
 /** Eight records a unit. Runs `extract`, and `verify --deep` on what it made. */
 async function extractAndVerify(dataset: string, run: string, ...more: string[]) {
   expect(await runSluice(smallRun(dataset, run, ...more))).toMatchObject({ code: 0 });
-  const verified = await runSluice(["verify", run, "--deep", "--json"]);
+  const verified = await callSluice(["verify", run, "--deep", "--json"]);
   expect(verified.code).toBe(0);
   const report = JSON.parse(verified.stdout) as Report;
   expect(report).toMatchObject({ complete: true, missing: [], duplicated: [], corrupt: [] });
@@ -122,7 +130,7 @@ it("fewer records than streams: the empty ones have no unit, and their workers h
   const source = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(3));
   const dataset = join(folder, "streams");
   const flags = ["--dataset", source, "--num-streams", "5", "--output-dir", dataset];
-  expect(await runSluice(["streams", ...flags])).toMatchObject({ code: 0 });
+  expect(await callSluice(["streams", ...flags])).toMatchObject({ code: 0 });
   const run = join(folder, "run");
   const { report } = await extractAndVerify(dataset, run, "--worker-id", "4");
   expect(report).toMatchObject({ expected: 3, samples: 3, shards: 3, skipped: [] });
@@ -137,7 +145,7 @@ it("a stream that was cut short by a copy is refused, and not taken for a shorte
   const source = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(6));
   const dataset = join(folder, "streams");
   const flags = ["--dataset", source, "--num-streams", "3", "--output-dir", dataset];
-  expect(await runSluice(["streams", ...flags])).toMatchObject({ code: 0 });
+  expect(await callSluice(["streams", ...flags])).toMatchObject({ code: 0 });
   const run = join(folder, "run");
   await writeFile(join(dataset, "stream_001.jsonl"), "");
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({

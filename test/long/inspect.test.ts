@@ -3,13 +3,13 @@
 
 import { cp, open, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, it, vi } from "vitest";
+import { expect, it } from "vitest";
 import { z } from "zod";
 import { headerLength, parseSafetensorsHeader } from "../../src/base/safetensors-header.js";
-import { runProgram } from "../../src/cli/main.js";
 import type { InspectedSample, Inspection } from "../../src/read/inspect.js";
 import {
   BUNDLED_MODEL,
+  callSluice,
   runSluice,
   smallRun,
   TINY_MODEL,
@@ -32,25 +32,8 @@ async function findTensor(file: string, name: string) {
   return { ...found, bytes: Uint8Array.from(bytes.subarray(found.start, found.end)) };
 }
 
-/** The commands that only read, in this process: a start costs more than they do. */
-async function read(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const said = { stdout: "", stderr: "" };
-  const spies = (["stdout", "stderr"] as const).map((name) =>
-    vi.spyOn(process[name], "write").mockImplementation((text) => {
-      said[name] += String(text);
-      return true;
-    }),
-  );
-  try {
-    return { code: await runProgram(args), ...said };
-  } finally {
-    process.exitCode = undefined;
-    for (const spy of spies) spy.mockRestore();
-  }
-}
-
 async function inspect(run: string, ...flags: string[]): Promise<Inspection> {
-  const ended = await read("inspect", run, "--json", ...flags);
+  const ended = await callSluice(["inspect", run, "--json", ...flags]);
   expect(ended, ended.stderr).toMatchObject({ code: 0 });
   return JSON.parse(ended.stdout) as Inspection;
 }
@@ -116,12 +99,12 @@ it("shows each token beside the norms of its rows, which are PyTorch's", async (
     ["--record", "10"],
     ["--sample", "unusable"],
   ])
-    expect(await read("inspect", run, ...flags)).toMatchObject({
+    expect(await callSluice(["inspect", run, ...flags])).toMatchObject({
       code: 65,
       stderr: expect.stringContaining("left out: token id 999 is outside the vocabulary"),
     });
-  expect(await read("inspect", run, "--sample", "nobody")).toMatchObject({ code: 65 });
-  expect(await read("inspect", run, "--sample", "a", "--record", "1")).toMatchObject({ code: 64 });
+  expect(await callSluice(["inspect", run, "--sample", "nobody"])).toMatchObject({ code: 65 });
+  expect(await callSluice(["inspect", run, "--sample", "a", "--record", "1"])).toMatchObject({ code: 64 });
 });
 
 it("decodes tokens, and shows rows of all tokens together as that", async () => {
@@ -130,7 +113,7 @@ it("decodes tokens, and shows rows of all tokens together as that", async () => 
   const flags = ["extract", "--model", BUNDLED_MODEL, "--dataset", dataset, "--threads", "1"];
   const all = join(folder, "all");
   expect(await runSluice([...flags, "--output", all])).toMatchObject({ code: 0 });
-  const shown = await read("inspect", all);
+  const shown = await callSluice(["inspect", all]);
   expect(shown.stdout).toMatch(/place +id +token +flags +resid_post\.0 .*resid_post\.5/);
   expect(shown.stdout).toMatch(/\n {2}0 +277 +"Pair" +\d+\.\d+/);
   expect(shown.stdout).toMatch(/\n {2}2 +201 +"\\n" /);
@@ -144,9 +127,9 @@ it("decodes tokens, and shows rows of all tokens together as that", async () => 
   });
   const pickled = join(folder, "pickled");
   expect(await runSluice([...flags, "--output", pickled, "--format", "pkl.gz"])).toMatchObject({ code: 0 });
-  const text = await read("inspect", pickled);
+  const text = await callSluice(["inspect", pickled]);
   expect(text.stdout).toMatch(/no index.*\n\nstatistics[\s\S]*blocks\.5\.hook_resid_post/);
-  expect(await read("inspect", pickled, "--record", "0")).toMatchObject({ code: 64 });
+  expect(await callSluice(["inspect", pickled, "--record", "0"])).toMatchObject({ code: 64 });
 });
 
 it("names the samples with NaN in a warning, in the commit, in inspect and in verify, and goes on", async () => {
@@ -181,10 +164,10 @@ it("names the samples with NaN in a warning, in the commit, in inspect and in ve
     inf: 0,
     count: 20 * 3 * 48 - damaged.length,
   });
-  const text = await read("inspect", run, "--record", "1");
+  const text = await callSluice(["inspect", run, "--record", "1"]);
   expect(text.stdout).toMatch(/NaN and infinite values\n {2}hook_embed: 7 samples: record 1 \(1 NaN\)/);
   expect(text.stdout).toMatch(/\n {2}1 +7 +not finite/);
-  const verified = await read("verify", run, "--deep");
+  const verified = await callSluice(["verify", run, "--deep"]);
   expect(verified).toMatchObject({
     code: 0,
     stdout: expect.stringContaining("tensors with NaN or infinite values: 3"),
