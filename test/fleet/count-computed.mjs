@@ -1,16 +1,25 @@
 // Preloaded into workers: for every spool file that one begins, a line goes to the file that SLUICE_TEST_COMPUTED names. So one sees
-// how often units were computed, also by workers that were killed.
+// how often units were computed, also by workers that were killed. Where SLUICE_TEST_MAY_BEGIN names a file with a number in it, a
+// worker waits before it begins a unit while that many were begun: so a test decides what happens before what on any machine.
 
-import { appendFileSync } from "node:fs";
+import { appendFileSync, readFileSync, statSync } from "node:fs";
 import { createRequire, syncBuiltinESMExports } from "node:module";
+import { setTimeout as sleep } from "node:timers/promises";
 
-const file = process.env.SLUICE_TEST_COMPUTED;
+const { SLUICE_TEST_COMPUTED: file, SLUICE_TEST_MAY_BEGIN: allowance } = process.env;
 if (file && /\/sluice\.js$/.test(process.argv[1] ?? "")) {
   const promises = createRequire(import.meta.url)("node:fs/promises");
   const { open } = promises;
   promises.open = async (path, mode, ...rest) => {
-    if (mode === "wx+" && String(path).endsWith(".shard")) appendFileSync(file, "1\n");
+    if (mode === "wx+" && String(path).endsWith(".shard")) {
+      while (allowance && countBegun() >= Number(readFileSync(allowance, "utf8"))) await sleep(20);
+      appendFileSync(file, "1\n");
+    }
     return open(path, mode, ...rest);
   };
   syncBuiltinESMExports();
+}
+
+function countBegun() {
+  return (statSync(file, { throwIfNoEntry: false })?.size ?? 0) / 2;
 }

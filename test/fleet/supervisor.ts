@@ -3,11 +3,13 @@
 // commits must be the input, each unit once, with the bytes of one undisturbed worker.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parseJsonBytes } from "../../src/base/parse-json.js";
 import { type Random32, randomBelow, randomNumbers } from "../../src/base/random.js";
 import type { Commit } from "../../src/run/commit.js";
+import { heartbeatSchema } from "../../src/run/heartbeat.js";
 import { FileStore } from "../../src/store/file.js";
 import { GcsStore } from "../../src/store/gcs.js";
 import { S3Store } from "../../src/store/s3.js";
@@ -24,6 +26,8 @@ const COUNTER = `file://${join(ROOT, "test/fleet/count-computed.mjs")}`;
 /** Ends that a worker may come to: done, store unreachable, pre-empted. */
 const GOOD_ENDS = [0, 74, 75];
 const POLL_MS = 500;
+/** While workers are disturbed, no unit beyond this share is begun: a quick machine must not be done before. */
+const HELD_SHARE = 0.8;
 
 /** Which store, behind which trouble. */
 export type StoreKind = "file" | "gcs" | "s3";
@@ -37,7 +41,10 @@ export interface SupervisorOptions {
   readonly records: number;
   readonly streams: number;
   readonly recordsPerShard: number;
-  /** How many workers there are to be, from which share of the commits on. */
+  /**
+   * How many workers there are to be, from which share of the commits on. Where nobody is disturbed, no unit beyond that share is
+   * begun before all of them run.
+   */
   readonly crew: readonly (readonly [share: number, workers: number])[];
   /** Seconds between two disturbances, on average; none: nobody is disturbed. */
   readonly everySeconds?: number;
@@ -125,8 +132,9 @@ class Fleet {
   }
 
   async run(): Promise<SupervisorReport> {
-    const { seconds, everySeconds, records, recordsPerShard, streams, folder } = this.#o;
+    const { seconds, everySeconds, records, recordsPerShard, streams } = this.#o;
     const units = streams * Math.ceil(records / streams / recordsPerShard);
+    await this.#allow(0);
     const started = performance.now();
     const passed = () => (performance.now() - started) / 1000;
     let next = 0;
@@ -136,7 +144,12 @@ class Fleet {
         if (this.#failure) throw this.#failure;
         const isOver = passed() > seconds;
         if (isOver) this.#place.proxy?.calm();
-        if (!this.#isComplete) await this.#keepCrew((await this.#countCommits()) / units);
+        if (!this.#isComplete) {
+          const commits = await this.#countCommits();
+          await this.#keepCrew(commits / units);
+          const most = Math.ceil(units * (await this.#shareToReach(commits / units, isOver)));
+          await this.#allow((await this.#countBegun()) + Math.max(0, most - commits));
+        }
         if (everySeconds !== undefined && !isOver && !this.#isComplete && passed() > next) {
           this.#disturb();
           next = passed() + everySeconds * 2 * this.#share();
@@ -153,7 +166,6 @@ class Fleet {
       await Promise.all([...this.#workers].map(({ ended }) => ended));
     }
     if (this.#failure) throw this.#failure;
-    const computed = (await readFile(join(folder, "computed"), "utf8").catch(() => "")).length / 2;
     return {
       seconds: passed(),
       units,
@@ -161,7 +173,7 @@ class Fleet {
       signals: this.#signals,
       ends: this.#ends,
       started: this.#started,
-      waste: computed / units,
+      waste: (await this.#countBegun()) / units,
       requests: this.#place.requests,
       faults: Object.fromEntries(this.#place.proxy?.happened ?? []),
       megabytes: this.#megabytes,
@@ -185,6 +197,35 @@ class Fleet {
     this.#mostWorkers = Math.max(this.#mostWorkers, this.#workers.size);
   }
 
+  /** Up to which share of the units workers may begin some now. */
+  async #shareToReach(share: number, isOver: boolean): Promise<number> {
+    const { crew, everySeconds } = this.#o;
+    if (everySeconds !== undefined) return isOver ? 1 : HELD_SHARE;
+    return (await this.#isCrewRunning()) ? (crew.find(([from]) => from > share)?.[0] ?? 1) : share;
+  }
+
+  async #isCrewRunning(): Promise<boolean> {
+    const { store } = this.#place;
+    const running = new Set<number>();
+    for await (const { name } of store.list("workers/")) {
+      const { pid } = heartbeatSchema.parse(parseJsonBytes(await store.read(name)));
+      running.add(pid);
+    }
+    return [...this.#workers].every(({ child }) => child.pid !== undefined && running.has(child.pid));
+  }
+
+  async #countBegun(): Promise<number> {
+    const { size } = await stat(join(this.#o.folder, "computed")).catch(() => ({ size: 0 }));
+    return size / 2;
+  }
+
+  /** How many units all workers together may have begun; what was begun and lost counts. */
+  async #allow(begun: number): Promise<void> {
+    const file = join(this.#o.folder, "may-begin");
+    await writeFile(`${file}.new`, String(begun));
+    await rename(`${file}.new`, file);
+  }
+
   #start(id: number): void {
     this.#started += 1;
     const { folder, streams } = this.#o;
@@ -200,6 +241,7 @@ class Fleet {
           TMPDIR: folder,
           NODE_OPTIONS: `--import ${COUNTER}`,
           SLUICE_TEST_COMPUTED: join(folder, "computed"),
+          SLUICE_TEST_MAY_BEGIN: join(folder, "may-begin"),
         },
         stdio: ["ignore", "ignore", "pipe"],
       },
