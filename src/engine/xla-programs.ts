@@ -17,8 +17,9 @@ import { shapeOnDevice } from "./xla-weights.js";
 
 /** Programs of one device at most, where it is an accelerator: they lie in its own memory, and it waits while one is loaded. */
 const KEPT = 48;
-/** What a CPU's programs may take, those apart that are in use. */
-export const KEPT_BYTES = 256 * 2 ** 20;
+/** What a CPU's programs may take, those apart that are in use; and what of it is free while one is loaded, which takes twice its size. */
+const KEPT_BYTES = 256 * 2 ** 20;
+const LOADING_BYTES = 128 * 2 ** 20;
 /**
  * What a program takes of a process's memory, for each byte that it has on the disk: XLA's description of it, which is kept, is many
  * times what is serialised. Of Qwen2.5-0.5B's shape (24 layers): 25 MiB for 64 tokens, 78 for 2,048.
@@ -99,6 +100,7 @@ export class XlaPrograms {
       this.#programs.set(key, known);
       return known;
     }
+    this.#dropOldest(KEPT_BYTES - LOADING_BYTES);
     const compiled = this.#compileInTurn(name, shape, group);
     const entry: Entry = { program: compiled, users: 0, bytes: 0 };
     this.#programs.set(key, entry);
@@ -142,14 +144,14 @@ export class XlaPrograms {
     return { executable, outputs, bytes: (bytes ?? 0) * MEMORY_PER_BYTE };
   }
 
-  #dropOldest(): void {
+  #dropOldest(limit = KEPT_BYTES): void {
     const isCpu = this.#client.platform === "cpu";
     const groups = this.#client.devices.length / (this.#source.plan?.chips ?? 1);
     let bytes = 0;
     for (const entry of this.#programs.values()) bytes += entry.bytes;
     for (const [key, { program, users, bytes: own }] of this.#programs) {
       const areTooMany = this.#programs.size > KEPT * groups;
-      if (!areTooMany && !(isCpu && bytes > KEPT_BYTES)) return;
+      if (!areTooMany && !(isCpu && bytes > limit)) return;
       if (users > 0 || (!areTooMany && own === 0)) continue;
       this.#programs.delete(key);
       bytes -= own;

@@ -3,8 +3,8 @@
 import { SluiceError } from "../base/errors.js";
 import type { MemoryNeed, ModelSizes } from "./memory.js";
 
-/** Node twice, the plug-in and its compiler, a tokenizer of 150,000 tokens. */
-const PROCESSES = 700 * 2 ** 20;
+/** Node twice, the plug-in, a tokenizer of 150,000 tokens (300 MiB); compiled programs, and one that is loaded (engine/xla-programs.ts). */
+const PROCESSES = (300 + 256 + 128) * 2 ** 20;
 
 /** Where and how a model is computed. */
 export interface XlaMemoryOptions {
