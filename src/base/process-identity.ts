@@ -3,6 +3,7 @@
 
 import { readFileSync, readlinkSync } from "node:fs";
 import { z } from "zod";
+import { systemCode } from "./errors.js";
 
 /** A process of one boot of one machine. */
 export const processIdentitySchema = z.object({
@@ -35,30 +36,41 @@ export function ownProcess(): ProcessIdentity | null {
     const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
     const namespace = readlinkSync("/proc/self/ns/pid");
     const start = startTime(process.pid);
-    own = start === null ? null : { boot, namespace, pid: process.pid, start };
+    own = start ? { boot, namespace, pid: process.pid, start } : null;
   } catch {
     own = null;
   }
   return own;
 }
 
-/** Whether that process is alive; undefined where it cannot be known from here (another machine, container or boot). */
+/** Whether that process is alive; undefined where it cannot be known from here: another machine, container or boot, or a /proc that hides other users' processes. */
 export function isAlive(identity: ProcessIdentity): boolean | undefined {
   const here = ownProcess();
   if (!here || here.namespace !== identity.namespace || here.boot !== identity.boot) return undefined;
-  return startTime(identity.pid) === identity.start;
+  const start = startTime(identity.pid);
+  return start === undefined && isHidden(identity.pid) ? undefined : start === identity.start;
 }
 
 /** Those of this machine. */
 export const realProcesses: Processes = { own: ownProcess, isAlive };
 
-/** Field 22 of /proc/PID/stat (proc(5)); null where there is no such process, or it is a zombie. The command's name may hold spaces and brackets. */
-function startTime(pid: number): string | null {
+/** Whether there is a process by that number that /proc does not show (its mount option hidepid; proc(5)). */
+function isHidden(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false; // One of ours, which has begun since.
+  } catch (error) {
+    return systemCode(error) === "EPERM";
+  }
+}
+
+/** Field 22 of /proc/PID/stat (proc(5)); undefined where it shows no such process, null for a zombie. The command's name may hold spaces and brackets. */
+function startTime(pid: number): string | null | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     return fields[0] === "Z" ? null : (fields[19] ?? null);
   } catch {
-    return null;
+    return undefined;
   }
 }
