@@ -61,9 +61,10 @@ def hook_points(model, ids):
     else:
         # What enters the stream: some versions scale inside the embedding, some after it.
         put("hook_embed", lambda: read["layers.0"])
-        blocks, final = "layers", "final_layer_norm" if kind == "gpt_neox" else "norm"
-    for i in range(config.num_hidden_layers):
-        of_block = block_points(kind, config, f"{blocks}.{i}", read, gave, turned[i] if i < len(turned) else None)
+        blocks, final = "layers", {"gpt_neox": "final_layer_norm", "phi": "final_layernorm"}.get(kind, "norm")
+    turned = iter(turned)
+    for i, has_rope in enumerate(getattr(config, "no_rope_layers", None) or [1] * config.num_hidden_layers):  # SmolLM3: 1 where there is.
+        of_block = block_points(kind, config, f"{blocks}.{i}", read, gave, next(turned, None) if has_rope else None)
         for hook, value in of_block.items():
             put(f"blocks.{i}.{hook}", value)
     put("ln_final.hook_out", lambda: gave[final])
@@ -100,10 +101,12 @@ def block_points(kind, config, at, read, gave, turned):
     points = {"hook_resid_pre": lambda: read[at], "hook_resid_post": lambda: gave[at]}
     for n, name in enumerate("qkv"):
         points[f"attn.hook_{name}"] = lambda n=n: projections()[n]
-    if turned:
-        for n, name in enumerate("qk"):
-            points[f"attn.hook_rot_{name}"] = lambda n=n: turned[n].transpose(1, 2).flatten(2)
-    out = {"gpt2": "c_proj", "gpt_neo": "out_proj", "gpt_neox": "dense"}.get(kind, "o_proj")
+    for n, name in enumerate("qk"):
+        if turned:
+            points[f"attn.hook_rot_{name}"] = lambda n=n: join_heads(turned[n], projections()[n])
+        elif kind == "smollm3":  # A layer without positions: queries and keys are used as they are.
+            points[f"attn.hook_rot_{name}"] = points[f"attn.hook_{name}"]
+    out = {"gpt2": "c_proj", "gpt_neo": "out_proj", "gpt_neox": "dense", "phi": "dense"}.get(kind, "o_proj")
     points["attn.hook_z"] = lambda: read[f"{attention}.{out}"]
     if kind in ("gemma2", "gemma3_text", "olmo2", "olmo3"):  # What is added is what the post-norms give.
         points["hook_attn_out"] = lambda: gave[f"{at}.post_attention_layernorm"]
@@ -112,16 +115,23 @@ def block_points(kind, config, at, read, gave, turned):
     else:
         points["hook_attn_out"] = lambda: gave[attention] * multiplier
         points["hook_mlp_out"] = lambda: gave[mlp] * multiplier
-        if not getattr(config, "use_parallel_residual", False):
+        if kind != "phi" and not getattr(config, "use_parallel_residual", False):
             points["hook_resid_mid"] = lambda: read[f"{at}.ln_2" if kind in ("gpt2", "gpt_neo") else f"{at}.post_attention_layernorm"]
     if kind == "phi3":
         points["mlp.hook_pre"] = lambda: gave[f"{mlp}.gate_up_proj"].chunk(2, dim=-1)[0]
         points["mlp.hook_pre_linear"] = lambda: gave[f"{mlp}.gate_up_proj"].chunk(2, dim=-1)[1]
     else:
-        gate = {"gpt2": "c_fc", "gpt_neo": "c_fc", "gpt_neox": "dense_h_to_4h"}.get(kind, "gate_proj")
+        gate = {"gpt2": "c_fc", "gpt_neo": "c_fc", "starcoder2": "c_fc", "gpt_neox": "dense_h_to_4h", "phi": "fc1"}.get(kind, "gate_proj")
         points["mlp.hook_pre"] = lambda: gave[f"{mlp}.{gate}"]
         if f"{mlp}.up_proj" in gave:
             points["mlp.hook_pre_linear"] = lambda: gave[f"{mlp}.up_proj"]
-    down = {"gpt2": "c_proj", "gpt_neo": "c_proj", "gpt_neox": "dense_4h_to_h"}.get(kind, "down_proj")
+    down = {"gpt2": "c_proj", "gpt_neo": "c_proj", "starcoder2": "c_proj", "gpt_neox": "dense_4h_to_h", "phi": "fc2"}.get(kind, "down_proj")
     points["mlp.hook_post"] = lambda: read[f"{mlp}.{down}"]
     return points
+
+
+def join_heads(turned, projected):
+    """[1, tokens, width] of what was turned, and of the rest of each head where only a part of it was (Phi)."""
+    turned = turned.transpose(1, 2)
+    rest = projected.unflatten(2, (turned.shape[2], -1))[..., turned.shape[3]:]
+    return torch.cat((turned, rest), dim=3).flatten(2)

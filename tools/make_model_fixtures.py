@@ -19,8 +19,8 @@ import torch
 import transformers
 from transformers import (
     Gemma2Config, Gemma2ForCausalLM, GemmaConfig, GemmaForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM,
-    GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Olmo3Config, Olmo3ForCausalLM, Phi3Config, Phi3ForCausalLM,
-    Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM,
+    GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Olmo2Config, Olmo2ForCausalLM, Olmo3Config, Olmo3ForCausalLM, Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM,
+    Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, SmolLM3Config, SmolLM3ForCausalLM, Starcoder2Config, Starcoder2ForCausalLM,
 )
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
@@ -177,11 +177,14 @@ write("gpt-neo", GPTNeoForCausalLM(GPTNeoConfig(vocab_size=67, hidden_size=32, n
 write("gemma", GemmaForCausalLM(GemmaConfig(**two, num_key_value_heads=1, head_dim=16)), 24, dtype=bf16, edit=lambda config: old_spelling({**config, "hidden_act": "gelu"}))
 olmo3_ropes = {"full_attention": {"rope_type": "yarn", "rope_theta": 500000.0, "factor": 8.0, "attention_factor": 1.3, "original_max_position_embeddings": 64}, "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0}}
 write("olmo3", Olmo3ForCausalLM(Olmo3Config(**two, num_key_value_heads=2, sliding_window=4, layer_types=["sliding_attention", "full_attention"], rope_parameters=olmo3_ropes)), 25, dtype=bf16)
+write("phi", PhiForCausalLM(PhiConfig(**two, num_key_value_heads=4, rope_parameters={"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5})), 27, dtype=bf16, edit=old_spelling)
+write("smollm3", SmolLM3ForCausalLM(SmolLM3Config(**two, num_key_value_heads=2, pad_token_id=0, no_rope_layers=[0, 1], use_sliding_window=True, sliding_window=4)), 28, dtype=bf16, edit=old_spelling)
+write("starcoder2", Starcoder2ForCausalLM(Starcoder2Config(**two, num_key_value_heads=2, norm_epsilon=1e-4, sliding_window=4)), 29, dtype=bf16, edit=old_spelling)
 
 if len(sys.argv) == 1:
     # What each family's config means where it leaves fields out.
     defaults = {}
-    for model in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, GemmaForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Phi3ForCausalLM, Olmo2ForCausalLM, Olmo3ForCausalLM, GraniteForCausalLM, GPTNeoXForCausalLM, GPTNeoForCausalLM, GPT2LMHeadModel):
+    for model in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, GemmaForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Phi3ForCausalLM, Olmo2ForCausalLM, Olmo3ForCausalLM, GraniteForCausalLM, GPTNeoXForCausalLM, GPTNeoForCausalLM, GPT2LMHeadModel, PhiForCausalLM, SmolLM3ForCausalLM, Starcoder2ForCausalLM):
         config_class = Gemma3TextConfig if model is Gemma3ForCausalLM else model.config_class
         defaults[model.__name__] = {k: v for k, v in config_class().to_dict().items() if k not in transformers.PreTrainedConfig().to_dict()}
     (root.parent / "model-defaults.json").write_text(json.dumps(defaults) + "\n")

@@ -19,12 +19,18 @@ export interface Identity {
 const OUTPUT_LAYERS = {
   attn_out: {
     from: "z",
-    modules: ["self_attn.o_proj", "attn.c_proj", "attn.attention.out_proj", "attention.dense"],
+    modules: [
+      "self_attn.o_proj",
+      "attn.c_proj",
+      "attn.attention.out_proj",
+      "attention.dense",
+      "self_attn.dense",
+    ],
     norm: "attention",
   },
   mlp_out: {
     from: "mlp_post",
-    modules: ["mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h"],
+    modules: ["mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2"],
     norm: "feedforward",
   },
 } as const;
@@ -51,10 +57,15 @@ export function identitiesOf(
     }
     for (const of of ["q", "k"] as const) {
       const name = hookName(`rot_${of}`, layer);
+      if (!values.has(name)) continue;
       const node = sourceOf(graph, name);
-      if (node?.op !== "rope") continue;
-      const normalised = model.normaliseHeads(of, layer, get(hookName(of, layer)), node.heads);
-      identities.push({ name, found: get(name), expected: turn(normalised, node, positions) });
+      const projected = get(hookName(of, layer));
+      // A layer without positions, of a model whose others are rotary, turns nothing.
+      const expected =
+        node?.op === "rope"
+          ? turn(model.normaliseHeads(of, layer, projected, node.heads), node, positions)
+          : projected;
+      identities.push({ name, found: get(name), expected });
     }
     const z = hookName("z", layer);
     const node = sourceOf(graph, z);
@@ -118,7 +129,9 @@ class Recomputed {
   }
 
   finalNorm(normalised: Float32Array): Float32Array {
-    const at = ["norm", "ln_f", "final_layer_norm"].find((name) => this.#has(`${name}.weight`));
+    const at = ["norm", "ln_f", "final_layer_norm", "final_layernorm"].find((name) =>
+      this.#has(`${name}.weight`),
+    );
     const weight = this.#parameter(`${at}.weight`);
     const bias = this.#has(`${at}.bias`) ? this.#parameter(`${at}.bias`) : null;
     const offset = this.#offset();

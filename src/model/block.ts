@@ -58,8 +58,8 @@ export interface Heads {
   readonly headWidth: number;
   /** What scores are multiplied by; 1 / sqrt(headWidth) unless given. */
   readonly scale?: number;
-  /** Null where positions are learned. */
-  readonly rope: Rope | null;
+  /** Null where positions are learned; `none` in a layer without any, of a model whose others are rotary (NoPE). */
+  readonly rope: Rope | "none" | null;
   /** Position i sees i - window + 1 to i. */
   readonly window?: number | null;
   readonly softcap?: number | null;
@@ -71,7 +71,8 @@ export interface Heads {
 export function attend(b: Block, q: ValueId, k: ValueId, v: ValueId, c: Heads): ValueId {
   const prepare = (x: ValueId, of: "q" | "k", heads: number): ValueId => {
     const y = c.normalise ? c.normalise(b.tap(of, x, heads), of, heads) : b.tap(of, x, heads);
-    return c.rope ? b.tap(`rot_${of}`, b.g.rope(y, heads, c.rope), heads) : y;
+    if (c.rope === null) return y;
+    return b.tap(`rot_${of}`, c.rope === "none" ? y : b.g.rope(y, heads, c.rope), heads);
   };
   const { heads, kvHeads, scale = 1 / Math.sqrt(c.headWidth), window, softcap } = c;
   const [queries, keys] = [prepare(q, "q", heads), prepare(k, "k", kvHeads)];
@@ -82,6 +83,23 @@ export function attend(b: Block, q: ValueId, k: ValueId, v: ValueId, c: Heads): 
 /** The hidden layer of an MLP without a gate, from what its first layer gave. */
 export function activate(b: Block, pre: ValueId, activation: ActivationKind): ValueId {
   return b.tap("mlp_post", b.g.activation(b.tap("mlp_pre", pre), activation));
+}
+
+/** An MLP of two layers with biases. @param names of its layers' modules. */
+export function twoLayerMlp(
+  b: Block,
+  x: ValueId,
+  names: readonly [first: string, last: string],
+  c: {
+    readonly width: number;
+    readonly mlpWidth: number;
+    readonly activation: ActivationKind;
+    readonly mlpBias?: boolean;
+  },
+): ValueId {
+  const { mlpBias = true } = c;
+  const pre = b.linear(x, names[0], c.mlpWidth, mlpBias);
+  return b.linear(activate(b, pre, c.activation), names[1], c.width, mlpBias);
 }
 
 /** The hidden layer of a gated MLP, from its gate and its up projection. */

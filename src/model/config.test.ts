@@ -17,7 +17,7 @@ const ROOT = fileURLToPath(new URL("../../test/fixtures/models/", import.meta.ur
 function read(config: RawConfig): number | null {
   try {
     const reader = new ConfigReader(config, "config.json");
-    const shape = findFamily(config.architectures, "config.json").read(reader);
+    const shape = findFamily(config, "config.json").read(reader);
     reader.refuseTheRest();
     return shape.layers;
   } catch (error) {
@@ -36,7 +36,18 @@ it.each([
     "qwen3-window",
     "gemma2",
   ],
-  ...["gemma3", "gemma3-with-images", "phi3", "olmo2", "granite", "pythia", "gpt-neo"],
+  ...[
+    "gemma3",
+    "gemma3-with-images",
+    "phi3",
+    "olmo2",
+    "granite",
+    "pythia",
+    "gpt-neo",
+    "phi",
+    "smollm3",
+    "starcoder2",
+  ],
 ])("survives any change of %s", (name) => {
   const config: RawConfig = JSON.parse(readFileSync(join(ROOT, name, "config.json"), "utf8"));
   const fields = [

@@ -18,10 +18,15 @@ const HARMLESS = new Set(
   problem_type return_dict output_attentions output_hidden_states chunk_size_feed_forward use_return_dict finetuning_task max_window_layers
   reorder_and_upcast_attn is_llama_config transformers.js_config auto_map num_labels tokenizer_class prefix _attn_implementation
   _attn_implementation_autoset attn_implementation unsloth_version unsloth_fixed max_length min_length do_sample temperature top_k top_p
-  repetition_penalty num_beams torchscript mlp_only_layers is_decoder classifier_dropout cache_implementation num_logits_to_keep resid_dropout embed_dropout keys_to_ignore_at_inference _flash_attn_2_enabled`.split(
+  repetition_penalty num_beams torchscript mlp_only_layers is_decoder classifier_dropout cache_implementation num_logits_to_keep resid_dropout embed_dropout keys_to_ignore_at_inference _flash_attn_2_enabled
+  residual_dropout embedding_dropout attention_probs_dropout_prob hidden_dropout_prob _num_labels output_past diversity_penalty
+  length_penalty num_beam_groups num_return_sequences no_repeat_ngram_size encoder_no_repeat_ngram_size typical_p early_stopping`.split(
     /\s+/,
   ),
 );
+
+/** How checkpoints say that their tensors are quantised. */
+const QUANTISED = ["quantization_config", "compression_config"];
 
 /** Reads fields by name, remembers which, and refuses the rest. */
 export class ConfigReader {
@@ -101,10 +106,15 @@ export class ConfigReader {
     );
   }
 
-  /** Refuses fields that nobody has read, unless they are known to be harmless, or switched off. */
+  /**
+   * Refuses fields that nobody has read, unless they are known to be harmless, or switched off; and what no family computes: attention
+   * to later tokens, and quantised tensors.
+   */
   refuseTheRest(): void {
+    this.only("is_causal", true);
+    for (const field of QUANTISED) this.#refuseQuantised(field);
     for (const [field, value] of Object.entries(this.#raw)) {
-      if (this.#used.has(field) || HARMLESS.has(field) || value === null || value === false) continue;
+      if (this.#used.has(field) || HARMLESS.has(field) || isOff(value)) continue;
       throw new SluiceError(
         "config",
         `${this.#where}: the field ${field} is not known, and may change the model's results`,
@@ -114,6 +124,18 @@ export class ConfigReader {
         },
       );
     }
+  }
+
+  #refuseQuantised(field: string): void {
+    const value = this.raw(field);
+    if (isOff(value)) return;
+    const method =
+      typeof value === "object" && value !== null && "quant_method" in value && value.quant_method;
+    throw new SluiceError("config", `${this.#where}: the checkpoint is quantised, and that is not read`, {
+      found: `${field}${typeof method === "string" ? ` of ${method}` : ""}`,
+      expected: "tensors in float32, bfloat16 or float16",
+      fix: "Take the checkpoint that it was made from, or a GGUF file.",
+    });
   }
 
   #read<T>(
@@ -133,4 +155,10 @@ export class ConfigReader {
       },
     );
   }
+}
+
+/** Whether a field says that what it names is not there. */
+function isOff(value: unknown): boolean {
+  if (typeof value === "object" && value !== null) return Object.keys(value).length === 0;
+  return value === undefined || value === null || value === false;
 }

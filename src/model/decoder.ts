@@ -70,6 +70,7 @@ const ACTIVATIONS = {
   swish: "silu",
   gelu: "gelu",
   gelu_new: "gelu_tanh",
+  gelu_fast: "gelu_tanh",
   gelu_pytorch_tanh: "gelu_tanh",
   relu: "relu",
 } as const satisfies Record<string, ActivationKind>;

@@ -1,6 +1,7 @@
 // The registry of model families: one line each.
 
 import { SluiceError } from "../base/errors.js";
+import type { RawConfig } from "./config.js";
 import type { Family } from "./family.js";
 import { gemma } from "./gemma.js";
 import { gemma2 } from "./gemma2.js";
@@ -13,9 +14,12 @@ import { llama } from "./llama.js";
 import { mistral } from "./mistral.js";
 import { olmo2 } from "./olmo2.js";
 import { olmo3 } from "./olmo3.js";
+import { phi } from "./phi.js";
 import { phi3 } from "./phi3.js";
 import { qwen2 } from "./qwen2.js";
 import { qwen3 } from "./qwen3.js";
+import { smollm3 } from "./smollm3.js";
+import { starcoder2 } from "./starcoder2.js";
 
 /** All families that this version computes. */
 export const FAMILIES: readonly Family[] = [
@@ -31,6 +35,9 @@ export const FAMILIES: readonly Family[] = [
   olmo2,
   olmo3,
   granite,
+  smollm3,
+  starcoder2,
+  phi,
   gptNeox,
   gptNeo,
   gpt2,
@@ -44,16 +51,29 @@ const KINDS_NOT_SUPPORTED: readonly (readonly [RegExp, string])[] = [
     "Models of images and text are not in this version: use the text model's checkpoint.",
   ],
   [/Mamba|Rwkv|Jamba/, "Only transformers are computed."],
+  [/Bert|Bart|T5/, "Only decoders are computed."],
 ];
 
-/** The family of an architecture. @throws SluiceError `config` naming it and what is supported. */
-export function findFamily(architectures: unknown, where: string): Family {
+/** Classes of transformers that put another head on the same decoder. */
+const OTHER_HEADS = /For(SequenceClassification|TokenClassification|QuestionAnswering)$/;
+
+/** The family of a config. @throws SluiceError `config` naming its architecture and what is supported. */
+export function findFamily(config: RawConfig, where: string): Family {
+  const { architectures, model_type: type } = config;
   const named: string[] = Array.isArray(architectures) ? architectures.map(String) : [];
-  const family = FAMILIES.find(({ architectures: own }) => own.some((name) => named.includes(name)));
-  if (family) return family;
-  throw new SluiceError("config", `${where}: the architecture is not supported`, {
-    found: named.length > 0 ? named.join(", ") : "no field architectures",
-    expected: FAMILIES.flatMap((f) => f.architectures).join(", "),
-    fix: KINDS_NOT_SUPPORTED.find(([pattern]) => named.some((name) => pattern.test(name)))?.[1],
+  const decoders = named.map((name) => name.replace(OTHER_HEADS, "Model"));
+  const family = FAMILIES.find(({ architectures: own }) => own.some((name) => decoders.includes(name)));
+  if (!family) {
+    throw new SluiceError("config", `${where}: the architecture is not supported`, {
+      found: named.length > 0 ? named.join(", ") : "no field architectures",
+      expected: FAMILIES.flatMap((f) => f.architectures).join(", "),
+      fix: KINDS_NOT_SUPPORTED.find(([pattern]) => named.some((name) => pattern.test(name)))?.[1],
+    });
+  }
+  // transformers goes by model_type: where that is another family's, the numbers would be of another model.
+  if (type === family.name || !FAMILIES.some(({ name }) => name === type)) return family;
+  throw new SluiceError("config", `${where}: architectures and model_type name different families`, {
+    found: `${named.join(", ")} and ${type}`,
+    fix: "Correct the one that is wrong, in a copy of config.json.",
   });
 }

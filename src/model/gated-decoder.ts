@@ -27,6 +27,8 @@ export interface GatedDefaults extends Omit<GatedDecoder, "headWidth" | "kvHeads
   readonly kvHeads: number | null;
   /** Null where it is width / heads. */
   readonly headWidth: number | null;
+  /** The field that names epsilon; `rms_norm_eps` unless given. */
+  readonly epsilonField?: string;
 }
 
 /** Reads the numbers. @throws SluiceError `config`. */
@@ -42,7 +44,7 @@ export function readGatedDecoder(config: ConfigReader, d: GatedDefaults): GatedD
     kvHeads: config.whole("num_key_value_heads", d.kvHeads ?? heads),
     headWidth: config.whole("head_dim", d.headWidth ?? width / heads),
     mlpWidth: config.whole("intermediate_size", d.mlpWidth),
-    epsilon: config.positive("rms_norm_eps", d.epsilon),
+    epsilon: config.positive(d.epsilonField ?? "rms_norm_eps", d.epsilon),
   };
 }
 
@@ -55,9 +57,10 @@ export function gatedDecoder(
     readonly modules?: ModulePaths;
     /** What embeddings are multiplied by. */
     readonly embedScale?: number;
+    readonly finalNorm?: string;
   },
 ): ModelShape {
-  const { norm, block, modules = LLAMA_MODULES, embedScale } = parts;
+  const { norm, block, modules = LLAMA_MODULES, embedScale, finalNorm = "norm" } = parts;
   const { layers, width, vocabulary, maxPositions } = c;
   return {
     layers,
@@ -73,7 +76,7 @@ export function gatedDecoder(
         embed: () => embedTokens(g, "embed_tokens.weight", c, embedScale),
         block,
         norm,
-        finalNorm: "norm",
+        finalNorm,
       }),
   };
 }
@@ -103,7 +106,12 @@ export function normaliseHeads(
 export function attention(
   b: Block,
   x: ValueId,
-  c: Heads & { readonly width: number; readonly qkvBias?: boolean; readonly outBias?: boolean },
+  c: Heads & {
+    readonly width: number;
+    readonly qkvBias?: boolean;
+    readonly outBias?: boolean;
+    readonly outLayer?: string;
+  },
 ): ValueId {
   const project = (name: string, heads: number) =>
     b.linear(x, `self_attn.${name}`, heads * c.headWidth, c.qkvBias);
@@ -114,7 +122,7 @@ export function attention(
     project("v_proj", c.kvHeads),
     c,
   );
-  return b.linear(z, "self_attn.o_proj", c.width, c.outBias);
+  return b.linear(z, `self_attn.${c.outLayer ?? "o_proj"}`, c.width, c.outBias);
 }
 
 /** The gated MLP at `mlp`. */

@@ -28,7 +28,9 @@ export const gemma2: Family = {
     const types = readLayerTypes(config, c.layers, (l) =>
       l % 2 === 0 ? "sliding_attention" : "full_attention",
     );
-    const windows = windowsOf(config, types, readWindow(config, 4096));
+    const window = readWindow(config, 4096);
+    config.only("sliding_window_size", window); // Some releases say it twice.
+    const windows = windowsOf(config, types, window);
     const softcap =
       config.raw("attn_logit_softcapping") === null ? null : config.positive("attn_logit_softcapping", 50);
     const heads = { ...c, ...readGemmaHeads(config), rope: readRope(config, c.headWidth), softcap };

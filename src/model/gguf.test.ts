@@ -116,6 +116,19 @@ describe("refuses", () => {
     await expect(openModel(file)).rejects.toThrow(/rope_freqs.weight scales the rotary frequencies in a way/);
   });
 
+  it("frequencies in another type, before it reads them", async () => {
+    const file = join(cache, "rope.gguf");
+    const copy = Buffer.from(readFileSync(join(ROOT, "llama3-scaled-old.gguf")));
+    const name = "rope_freqs.weight";
+    const type = copy.indexOf(name) + name.length + 12; // After the number of dimensions and the one dimension.
+    expect(copy.readUInt32LE(type)).toBe(0);
+    copy.writeUInt32LE(1, type);
+    writeFileSync(file, copy);
+    await expect(openModel(file)).rejects.toThrow(
+      /rope_freqs.weight is not what it should be; found 4 of F16/,
+    );
+  });
+
   it("a truncated file, naming the tensor that is cut, and a file of another kind", async () => {
     const file = join(cache, "cut.gguf");
     cpSync(join(ROOT, "llama-head-dim.gguf"), file);

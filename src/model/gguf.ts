@@ -2,8 +2,9 @@
 // are; the others say how they are made.
 
 import { realpath, stat } from "node:fs/promises";
+import { elementsOf } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
-import { type GgufHeader, readGgufHeader } from "../base/gguf-header.js";
+import { type GgufHeader, type GgufTensor, readGgufHeader } from "../base/gguf-header.js";
 import { readTensor } from "../graph/read-tensor.js";
 import type { WeightTensor } from "../graph/weights.js";
 import type { RawConfig } from "./config.js";
@@ -14,6 +15,7 @@ import type { WeightFiles } from "./safetensors.js";
 
 /** Llama 3's rotary scaling: it goes into the config. */
 const ROPE_FACTORS = "rope_freqs.weight";
+const MAX_ROPE_FACTORS = 4096;
 
 /**
  * Opens a GGUF file.
@@ -32,7 +34,7 @@ export async function openGguf(path: string): Promise<{ config: RawConfig; weigh
     });
   }
   const factors = header.tensors.find(({ name }) => name === ROPE_FACTORS);
-  const ropeFactors = factors ? readTensor(storedGgufTensor(factors, ROPE_FACTORS, file)) : null;
+  const ropeFactors = factors ? readRopeFactors(factors, file) : null;
   const config = architecture.config({ m, ropeFactors });
   m.refuseTheRest();
   const tensors = placeAll(header, architecture, config, file);
@@ -40,6 +42,17 @@ export async function openGguf(path: string): Promise<{ config: RawConfig; weigh
     config,
     weights: { files: [file.path], find: (name) => tensors.get(name), names: () => tensors.keys() },
   };
+}
+
+/** @throws SluiceError `config` where it is not what llama.cpp's converter writes: a number in float32 for each pair of a head. */
+function readRopeFactors(tensor: GgufTensor, file: GgufFile): Float32Array {
+  const { packing, shape } = tensor;
+  if (packing.name === "F32" && elementsOf(shape) <= MAX_ROPE_FACTORS)
+    return readTensor(storedGgufTensor(tensor, ROPE_FACTORS, file));
+  throw new SluiceError("config", `${file.path}: the tensor ${ROPE_FACTORS} is not what it should be`, {
+    found: `${shape.join(" x ")} of ${packing.name}`,
+    expected: `up to ${MAX_ROPE_FACTORS} of F32`,
+  });
 }
 
 async function identify(path: string): Promise<GgufFile> {

@@ -2,8 +2,8 @@
 // and layers that see a window. transformers: models/gpt_neo/modeling_gpt_neo.py
 
 import { z } from "zod";
-import type { ActivationKind, ValueId } from "../graph/graph.js";
-import { activate, attend, type Block, type Heads } from "./block.js";
+import type { ValueId } from "../graph/graph.js";
+import { attend, type Block, type Heads, twoLayerMlp } from "./block.js";
 import type { ConfigReader } from "./config.js";
 import { buildDecoder, embedPositions, embedTokens, layerNorm, readActivation } from "./decoder.js";
 import type { Family } from "./family.js";
@@ -44,7 +44,7 @@ export const gptNeo: Family = {
           block(b, x) {
             const own = { ...c, window: isLocal[b.layer] ? window : null };
             const mid = b.addAttention(x, attention(b, norm(g, x, b.name("ln_1")), own));
-            return b.addMlp(mid, mlp(b, norm(g, mid, b.name("ln_2")), c));
+            return b.addMlp(mid, twoLayerMlp(b, norm(g, mid, b.name("ln_2")), MLP, c));
           },
           norm,
           finalNorm: "ln_f",
@@ -77,14 +77,7 @@ function attention(b: Block, x: ValueId, c: Heads & { width: number }): ValueId 
   return b.linear(z, "attn.attention.out_proj", c.width, true);
 }
 
-function mlp(
-  b: Block,
-  x: ValueId,
-  c: { width: number; mlpWidth: number; activation: ActivationKind },
-): ValueId {
-  const pre = b.linear(x, "mlp.c_fc", c.mlpWidth, true);
-  return b.linear(activate(b, pre, c.activation), "mlp.c_proj", c.width, true);
-}
+const MLP = ["mlp.c_fc", "mlp.c_proj"] as const;
 
 const MODULES: ModulePaths = {
   "transformer.wte": "embed",

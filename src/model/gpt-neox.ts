@@ -2,8 +2,8 @@
 // rotary positions on a part of each head, and q, k and v in one linear layer, head by head.
 // transformers: models/gpt_neox/modeling_gpt_neox.py
 
-import type { ActivationKind, ValueId } from "../graph/graph.js";
-import { activate, attend, type Block, type Heads } from "./block.js";
+import type { ValueId } from "../graph/graph.js";
+import { attend, type Block, type Heads, twoLayerMlp } from "./block.js";
 import { buildDecoder, embedTokens, layerNorm, readActivation } from "./decoder.js";
 import type { Family } from "./family.js";
 import type { ModulePaths } from "./parse-hooks.js";
@@ -47,7 +47,7 @@ export const gptNeox: Family = {
           block(b, x) {
             const attn = attention(b, norm(g, x, b.name("input_layernorm")), c);
             const readsMlp = (stream: ValueId) =>
-              mlp(b, norm(g, stream, b.name("post_attention_layernorm")), c);
+              twoLayerMlp(b, norm(g, stream, b.name("post_attention_layernorm")), MLP, c);
             if (isParallel) return b.addBoth(x, attn, readsMlp(x));
             const mid = b.addAttention(x, attn);
             return b.addMlp(mid, readsMlp(mid));
@@ -66,14 +66,7 @@ function attention(b: Block, x: ValueId, c: Heads & { width: number; hasBias: bo
   return b.linear(attend(b, q, k, v, c), "attention.dense", width, hasBias);
 }
 
-function mlp(
-  b: Block,
-  x: ValueId,
-  c: { width: number; mlpWidth: number; activation: ActivationKind },
-): ValueId {
-  const pre = b.linear(x, "mlp.dense_h_to_4h", c.mlpWidth, true);
-  return b.linear(activate(b, pre, c.activation), "mlp.dense_4h_to_h", c.width, true);
-}
+const MLP = ["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"] as const;
 
 const MODULES: ModulePaths = {
   "gpt_neox.embed_in": "embed",

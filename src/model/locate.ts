@@ -53,9 +53,8 @@ async function hubIdOf(text: string): Promise<ReturnType<typeof parseHubId>> {
 /** The files of a repository that a model needs: config, tokenizer, and the safetensors that transformers would take. */
 export function chooseModelFiles(repo: HubRepo, paths: readonly string[]): string[] {
   const parts = paths.filter((path) => /^model-\d+-of-\d+\.safetensors$/.test(path));
-  const weights = paths.includes(INDEX)
-    ? [INDEX, ...parts]
-    : paths.filter((path) => path === "model.safetensors");
+  const oneFile = paths.filter((path) => path === "model.safetensors");
+  const weights = oneFile.length === 0 && paths.includes(INDEX) ? [INDEX, ...parts] : oneFile;
   if (!paths.includes("config.json") || weights.length === 0) {
     const others = paths.filter((path) => /\.(safetensors|bin|gguf|pth|h5|msgpack)$/.test(path));
     const gguf = others.find((path) => path.endsWith(".gguf"));

@@ -43,7 +43,7 @@ export async function openModel(path: string, adapterFolder: string | null = nul
     () => false,
   );
   const { config, where, openWeights } = isFile ? await openGgufFile(path) : await openFolder(path);
-  const family = findFamily(config.architectures, where);
+  const family = findFamily(config, where);
   const reader = new ConfigReader(config, where);
   const shape = family.read(reader);
   reader.refuseTheRest();

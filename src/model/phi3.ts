@@ -25,7 +25,11 @@ export const phi3: Family = {
       mlpWidth: 8192,
       epsilon: 1e-5,
     });
-    const heads = { ...c, rope: readRope(config, c.headWidth), window: readWindow(config, null) };
+    const heads = {
+      ...c,
+      rope: readRope(config, c.headWidth, { share: 1 }),
+      window: readWindow(config, null),
+    };
     const mlp = { ...c, activation: readActivation(config, "hidden_act", "silu") };
     const norm = rmsNorm(c.epsilon);
     return gatedDecoder(c, {

@@ -19,7 +19,7 @@ const cases = casesSchema.parse(
 
 it.each(cases)("$config", ({ config, frequencies, amplitude }) => {
   const withDefaults = { max_position_embeddings: 2048, ...config };
-  const rope = readRope(new ConfigReader(withDefaults, "config.json"), 64);
+  const rope = readRope(new ConfigReader(withDefaults, "config.json"), 64, { share: 1 });
   expect(rope.frequencies).toHaveLength(frequencies.length);
   // Two last places of float32: transformers' power function is not always rounded to nearest.
   for (const [i, f] of frequencies.entries())

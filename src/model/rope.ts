@@ -27,6 +27,11 @@ const parametersSchema = z.strictObject({
   /** Written by old YaRN checkpoints, read by nobody. */
   finetuned: z.boolean().nullish(),
 });
+/** transformers reads nothing else there in families that have one for each kind of layer. */
+const byLayerTypeSchema = z.strictObject({
+  full_attention: z.unknown(),
+  sliding_attention: z.unknown(),
+} satisfies Record<LayerType, unknown>);
 type Parameters = z.infer<typeof parametersSchema>;
 
 const SCALINGS: Readonly<Record<string, (head: Head, p: Parameters) => Rope>> = {
@@ -47,8 +52,9 @@ interface Head {
 
 /** What a family does in its own way. */
 export interface RopeDefaults {
-  /** Base and turned share of a head where the config names none. */
+  /** Base where the config names none. */
   readonly base?: number;
+  /** Turned share of a head where the config names none. Families that say none here turn whole heads, whatever a config says. */
   readonly share?: number;
   /** Names of these fields in the family's older configs. */
   readonly baseField?: string;
@@ -67,17 +73,20 @@ export interface RopeDefaults {
 export function readRope(config: ConfigReader, headWidth: number, defaults: RopeDefaults = {}): Rope {
   const { baseField = "rope_theta", shareField = "partial_rotary_factor", takesOldScaling = true } = defaults;
   const older = config.raw("rope_scaling");
-  const newer = chooseEntry(config.raw("rope_parameters"), defaults.layerType);
+  const newer = chooseEntry(config, defaults.layerType);
   if (older != null && newer != null && JSON.stringify(older) !== JSON.stringify(newer))
     throw config.refuse("rope_scaling", "nothing, beside rope_parameters");
   const p = parseParameters(config, newer ?? (takesOldScaling ? older : null) ?? {});
   // A base or share among the parameters wins over the field beside them.
-  const base = p.rope_theta ?? optionalNumber(config, baseField) ?? defaults.base ?? 10_000;
+  const beside = { base: optionalNumber(config, baseField), share: optionalNumber(config, shareField) };
+  const base = p.rope_theta ?? beside.base ?? defaults.base ?? 10_000;
   if (!(base > 0 && Number.isFinite(base))) throw config.refuse(baseField, "a positive number");
-  const share = p.partial_rotary_factor ?? optionalNumber(config, shareField) ?? defaults.share ?? 1;
+  const share = p.partial_rotary_factor ?? beside.share ?? defaults.share ?? 1;
+  if (defaults.share === undefined && share !== 1)
+    throw refuseShare(config, share, "1: transformers turns whole heads in this family");
   const rotary = Math.floor(headWidth * share);
   if (rotary % 2 !== 0 || rotary < 2 || rotary > headWidth)
-    throw config.refuse(shareField, `a share of a head of ${headWidth} that is an even number of elements`);
+    throw refuseShare(config, share, `a share of a head of ${headWidth} that is an even number of elements`);
   const { fround } = Math;
   const plain = Array.from({ length: rotary / 2 }, (_, i) =>
     fround(1 / fround(base ** fround((2 * i) / rotary))),
@@ -89,11 +98,13 @@ export function readRope(config: ConfigReader, headWidth: number, defaults: Rope
   return { frequencies: frequencies.map(fround), amplitude };
 }
 
-/** Parameters of the wanted kind of layer, where there is one entry for each. */
-function chooseEntry(parameters: unknown, layerType: LayerType | undefined): unknown {
-  if (layerType === undefined || typeof parameters !== "object" || parameters === null) return parameters;
-  const byType = parameters as Readonly<Record<string, unknown>>;
-  return layerType in byType ? byType[layerType] : parameters;
+/** `rope_parameters`, of the wanted kind of layer in families that have an entry for each. */
+function chooseEntry(config: ConfigReader, layerType: LayerType | undefined): unknown {
+  const parameters = config.raw("rope_parameters");
+  if (layerType === undefined || parameters == null) return parameters;
+  const parsed = byLayerTypeSchema.safeParse(parameters);
+  if (parsed.success) return parsed.data[layerType];
+  throw config.refuse("rope_parameters", "full_attention and sliding_attention, each with its own");
 }
 
 function parseParameters(config: ConfigReader, value: unknown): Parameters {
@@ -106,6 +117,14 @@ function parseParameters(config: ConfigReader, value: unknown): Parameters {
   if (!Object.hasOwn(SCALINGS, type)) throw refuseType(type);
   const field = config.raw("rope_parameters") == null ? "rope_scaling" : "rope_parameters";
   throw config.refuse(field, `an object of known members (${z.prettifyError(parsed.error)})`);
+}
+
+function refuseShare(config: ConfigReader, share: number, expected: string): SluiceError {
+  const field = config.raw("rope_parameters") == null ? "" : " of rope_parameters";
+  return new SluiceError("config", `the model's partial_rotary_factor${field} is not supported`, {
+    found: share,
+    expected,
+  });
 }
 
 function refuseType(type: string): SluiceError {

@@ -1,7 +1,7 @@
 // A checkpoint's tensors as they lie in its safetensors files: one file, or an index and parts. Nothing is read but the
 // headers; engines map the files themselves.
 
-import { open, readFile, realpath } from "node:fs/promises";
+import { open, readFile, realpath, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { dtypeOfSafetensors, type FloatDType } from "../base/dtype.js";
@@ -29,7 +29,8 @@ export interface WeightFiles extends Weights {
 }
 
 /**
- * Opens the checkpoint of a folder: `model.safetensors`, or the parts that `model.safetensors.index.json` names.
+ * Opens the checkpoint of a folder: `model.safetensors`, or the parts that `model.safetensors.index.json` names. Where both are there
+ * it is the one file, as in transformers.
  * @throws SluiceError `config` where there is none, a part is missing, or a file is truncated or malformed.
  */
 export async function openSafetensors(folder: string): Promise<WeightFiles> {
@@ -39,13 +40,17 @@ export async function openSafetensors(folder: string): Promise<WeightFiles> {
 /** The tensors of the named files of a folder. @throws SluiceError `config` as {@link openSafetensors} does. */
 export async function openSafetensorsFiles(folder: string, names: readonly string[]): Promise<WeightFiles> {
   const tensors = new Map<string, WeightTensor>();
+  const notRead = new Map<string, string>();
   const files: string[] = [];
   for (const name of names) {
     const file = await resolveFile(folder, name);
     files.push(file);
     for (const tensor of (await readHeader(file, name)).tensors) {
       const dtype = dtypeOfSafetensors(tensor.dtype);
-      if (dtype === undefined || !FLOATS.includes(dtype)) continue;
+      if (dtype === undefined || !FLOATS.includes(dtype)) {
+        notRead.set(tensor.name, tensor.dtype);
+        continue;
+      }
       const { start, end, shape } = tensor;
       tensors.set(tensor.name, {
         name: tensor.name,
@@ -59,8 +64,17 @@ export async function openSafetensorsFiles(folder: string, names: readonly strin
   }
   return {
     files,
-    find: (name) =>
-      PREFIXES.map((prefix) => tensors.get(prefix + name)).find((tensor) => tensor !== undefined),
+    find(name) {
+      const names = PREFIXES.map((prefix) => prefix + name);
+      const found = names.map((n) => tensors.get(n)).find((tensor) => tensor !== undefined);
+      const other = names.find((n) => notRead.has(n));
+      if (found || other === undefined) return found;
+      throw new SluiceError("config", `the tensor ${other} of the checkpoint has a dtype that is not read`, {
+        found: notRead.get(other),
+        expected: "F32, BF16 or F16",
+        fix: "Is it quantised? Take the checkpoint that it was made from, or a GGUF file.",
+      });
+    },
     names: () => tensors.keys(),
   };
 }
@@ -84,6 +98,11 @@ export async function readHeader(file: string, name = basename(file)): Promise<S
 }
 
 async function listParts(folder: string): Promise<string[]> {
+  const isOneFile = await stat(join(folder, "model.safetensors")).then(
+    (facts) => facts.isFile(),
+    () => false,
+  );
+  if (isOneFile) return ["model.safetensors"];
   const indexFile = join(folder, "model.safetensors.index.json");
   let text: string;
   try {
