@@ -35,6 +35,7 @@ it("has these commands, each with an example in its help", () => {
     let help = "";
     command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
     expect(help).toContain("Example");
+    expect(help.split("\n").filter((line) => line.length > 80)).toEqual([]);
     expect(help).toMatchSnapshot(command.name());
   }
 });

@@ -21,9 +21,14 @@ export function buildProgram(): Command {
     .showHelpAfterError("(see --help)")
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "sluice: ")) })
-    .configureHelp({ helpWidth: 110 });
+    .configureHelp({ helpWidth: helpWidth() });
   registerCommands(program);
   return program;
+}
+
+/** As wide as the terminal, within what reads well; 80 columns where it goes elsewhere. */
+function helpWidth(): number {
+  return Math.min(110, Math.max(40, process.stdout.columns || 80));
 }
 
 /** Underscored spellings (`--num_streams`) are accepted everywhere. */
