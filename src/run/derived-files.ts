@@ -2,11 +2,12 @@
 // A worker writes those of its own stream, and of streams that it helps with where that takes no more reading than it has
 // stored itself. Workers that share a stream take turns without a word: who finds that nobody has written since his last look writes.
 
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, realClock } from "../base/clock.js";
 import { isSluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
+import { makeFolders } from "../store/file-system.js";
 import type { Store } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import {
@@ -221,7 +222,7 @@ export class DerivedFiles {
 
 /** Writes `checkpoint_worker_N.json` into a folder of the user's; a reader never sees half of it. */
 async function writeCopy(folder: string, workerId: number, content: Uint8Array | string): Promise<void> {
-  await mkdir(folder, { recursive: true });
+  await makeFolders(folder);
   const file = join(folder, `checkpoint_worker_${workerId}.json`);
   await writeFile(`${file}.${process.pid}`, content);
   await rename(`${file}.${process.pid}`, file);
