@@ -11,6 +11,9 @@ it("exports these names", () => {
       "extract",
       "isSluiceError",
       "openRunForReading",
+      "openShardSamples",
+      "openStore",
+      "readActivations",
       "readTensor",
       "verifyRun",
     ]
