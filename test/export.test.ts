@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { decodeBfloat16 } from "../src/base/float16.js";
 import { headerLength, parseSafetensorsHeader } from "../src/base/safetensors-header.js";
+import { openShardSamples, openStore, readActivations } from "../src/index.js";
 import { exportRun } from "../src/read/export.js";
 import { openRunForReading } from "../src/read/open-run.js";
 import { readInt64, readTensor } from "../src/read/read-tensor.js";
@@ -33,6 +34,22 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
   const joinAll = async (name: string) =>
     Buffer.concat(await Promise.all(commits.map((commit) => readTensor(readable.store, commit, name))));
   const all = await joinAll(TAP);
+  // The package's exports read the same, and say whose rows they are.
+  const mine: Float32Array[] = [];
+  const records: number[] = [];
+  for await (const commit of readable.log.commits()) {
+    const { values, shape } = await readActivations(openStore(run), commit, TAP);
+    const samples = await openShardSamples(openStore(run), commit);
+    expect(shape).toEqual([samples.rowOffsets.at(-1), 48]);
+    expect(samples.inputIds).toEqual(samples.tokenIds);
+    mine.push(values);
+    records.push(...samples.records);
+    await expect(readActivations(readable.store, commit, "token_ids")).rejects.toThrow(/is no activation/);
+  }
+  expect(records).toHaveLength(29);
+  expect(mine.flatMap((values) => [...values])).toEqual([
+    ...decodeBfloat16(new Uint16Array(Uint8Array.from(all).buffer)),
+  ]);
   const out = join(folder, "out");
 
   await exportRun(readable, { to: "safetensors", folder: out, taps: [TAP] });

@@ -11,6 +11,9 @@ it("exports these names", () => {
       "extract",
       "isSluiceError",
       "openRunForReading",
+      "openShardSamples",
+      "openStore",
+      "readActivations",
       "readTensor",
       "verifyRun",
     ]
@@ -35,6 +38,7 @@ it("has these commands, each with an example in its help", async () => {
     let help = "";
     command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
     expect(help).toContain("Example");
+    expect(help.split("\n").filter((line) => line.length > 80)).toEqual([]);
     expect(help).toMatchSnapshot(command.name());
   }
 });

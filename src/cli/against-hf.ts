@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { EXIT_CODES, messageOf, SluiceError } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import { tapOf } from "../model/hooks.js";
 import { locateAdapter, locateModel } from "../model/locate.js";
 import { openModel } from "../model/model.js";
@@ -190,7 +191,7 @@ export function describeAgainstHf(report: AgainstHf): string {
   const bounds = [...new Set(tensors.map(({ tolerance }) => tolerance.toExponential(1)))].join(", ");
   const records = samples.map(({ record, part }) => `${record}${part > 0 ? `:${part}` : ""}`);
   return [
-    `${paint(report.ok ? "agrees" : "DIFFERS", report.ok ? "green" : "red")}: ${samples.length} samples computed with transformers ${versions.transformers}, torch ${versions.torch}`,
+    `${paint(report.ok ? "agrees" : "DIFFERS", report.ok ? "green" : "red")}: ${plural(samples.length, "sample")} computed with transformers ${versions.transformers}, torch ${versions.torch}`,
     `  seed ${report.seed}: records ${records.join(", ")}`,
     `  largest difference, relative to each tensor's maximum (bound ${bounds})`,
     ...(ofModel.length > 0 ? [`  ${ofModel.join(", ")}`] : []),

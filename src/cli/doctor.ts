@@ -39,7 +39,7 @@ export function registerDoctor(program: Command): void {
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice doctor --model ./SmolLM2-135M --dataset prompts.jsonl --output s3://bucket/run\n\nIn the output it makes a folder doctor-<uuid>, tries there what a run does (two writers race for each of 25 names), measures\nuploads, and removes the folder. Exit code 0 where nothing failed; 74 where the store cannot be reached; else 78.",
+      "\nExample:\n  sluice doctor --model ./SmolLM2-135M --dataset prompts.jsonl \\\n    --output s3://bucket/run\n\nIn the output it makes a folder doctor-<uuid>, tries there what a run does (two\nwriters race for each of 25 names), measures uploads, and removes the folder.\nExit code 0 where nothing failed; 74 where the store cannot be reached; else 78.",
     )
     .action(async (flags: Flags & { json?: boolean }) => {
       // Only here: it loads the engines, and no other command needs them in this process.

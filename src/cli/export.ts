@@ -31,7 +31,7 @@ export function registerExport(program: Command): void {
     .option("--json", "print the list of files as JSON")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice export ./run --to npy --layers -1 --output ./last-layer\n\nFiles that are there already are kept: the same command goes on where it stopped.",
+      "\nExample:\n  sluice export ./run --to npy --layers -1 --output ./last-layer\n\nFiles that are there already are kept: the same command goes on where it\nstopped.",
     )
     .action(async (run: string, flags: ExportFlags) => {
       const readable = await openRunForReading(openStore(run));

@@ -3,31 +3,37 @@
 import type { Command } from "commander";
 import { EXIT_CODES } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import { HOOK_NAMES, HOOKS, type Hook } from "../model/hooks.js";
 import { extract } from "../run/extract.js";
 import { type Flags, resolveExtractOptions } from "./extract-options.js";
 import { addLikeFlags } from "./like-flags.js";
-import { formatCount, paint } from "./render.js";
+import { formatCount, paint, wrap } from "./render.js";
 import { TerminalReporter } from "./terminal-reporter.js";
 
 const isOfBlock = (hook: Hook) => HOOKS[hook].path.startsWith("blocks.");
-const HOOKS_OF_BLOCKS = HOOK_NAMES.filter(isOfBlock).join(", ");
-const HOOKS_OF_MODEL = HOOK_NAMES.filter((hook) => !isOfBlock(hook)).join(", ");
+const list = (hooks: readonly Hook[]) => wrap(hooks.join(", "), 60).join(`\n${" ".repeat(17)}`);
+const HOOKS_OF_BLOCKS = list(HOOK_NAMES.filter(isOfBlock));
+const HOOKS_OF_MODEL = list(HOOK_NAMES.filter((hook) => !isOfBlock(hook)));
 
 const EXAMPLE = `
 Example:
-  sluice extract --model ./Qwen2.5-0.5B --dataset prompts.jsonl --output ./run --layers all --hooks resid_post
+  sluice extract --model ./Qwen2.5-0.5B --dataset prompts.jsonl \\
+    --output ./run --layers all --hooks resid_post
 
 Hook points (TransformerLens's names; docs/hooks.md says what each is):
-  of the blocks     ${HOOKS_OF_BLOCKS}
-  of the model      ${HOOKS_OF_MODEL}
-  also              blocks.3.attn.hook_q, q.3, resid_*, blocks.*.mlp.hook_*, model.layers.3.mlp, all
+  of the blocks  ${HOOKS_OF_BLOCKS}
+  of the model   ${HOOKS_OF_MODEL}
+  also           blocks.3.attn.hook_q, q.3, resid_*, blocks.*.mlp.hook_*,
+                 model.layers.3.mlp, all
 
-Environment (a flag wins): MODEL_PATH, DATASET_DIR, OUTPUT_DIR, CHECKPOINT_DIR, BATCH_SIZE, SHARD_SIZE_GB, MAX_SEQ_LENGTH,
-GCS_BUCKET, GCS_PREFIX, UPLOAD_TO_GCS, and for the worker id TPU_WORKER_ID, WORKER_ID, JOB_COMPLETION_INDEX,
-SLURM_ARRAY_TASK_ID, SKYPILOT_NODE_RANK.
+Environment (a flag wins): MODEL_PATH, DATASET_DIR, OUTPUT_DIR, CHECKPOINT_DIR,
+BATCH_SIZE, SHARD_SIZE_GB, MAX_SEQ_LENGTH, GCS_BUCKET, GCS_PREFIX,
+UPLOAD_TO_GCS, and for the worker id TPU_WORKER_ID, WORKER_ID,
+JOB_COMPLETION_INDEX, SLURM_ARRAY_TASK_ID, SKYPILOT_NODE_RANK.
 
-Exit codes: 0 done, 64 usage, 65 bad data, 70 bug, 74 store or disk, 75 pre-empted (start again), 78 configuration.`;
+Exit codes: 0 done, 64 usage, 65 bad data, 70 bug, 74 store or disk,
+75 pre-empted (start again), 78 configuration.`;
 
 /** Adds the command. */
 export function registerExtract(program: Command): void {
@@ -129,12 +135,12 @@ export function registerExtract(program: Command): void {
           );
         } else if (outcome === "complete" && shards === 0) {
           process.stdout.write(
-            `Nothing left to do: ${committed} of ${units} shards are committed in ${options.output}\n`,
+            `Nothing left to do: ${describeCommitted(committed, units)} in ${options.output}\n`,
           );
         } else {
-          const made = `${formatCount(shards)} shards, ${formatCount(samples)} samples, ${formatCount(tokens)} tokens, ${formatBytes(bytes)}${skipped > 0 ? `, ${formatCount(skipped)} record${skipped === 1 ? "" : "s"} that cannot be used (sluice verify lists them)` : ""}`;
+          const made = `${plural(shards, "shard")}, ${plural(samples, "sample")}, ${plural(tokens, "token")}, ${formatBytes(bytes)}${skipped > 0 ? `, ${plural(skipped, "record")} that cannot be used (sluice verify lists them)` : ""}`;
           process.stdout.write(
-            `${outcome === "complete" ? paint("complete", "green") : "stopped"}: this worker made ${made}; ${committed} of ${units} shards are committed in ${options.output}\n`,
+            `${outcome === "complete" ? paint("complete", "green") : "stopped"}: this worker made ${made}; ${describeCommitted(committed, units)} in ${options.output}\n`,
           );
         }
         if (outcome === "preempted") {
@@ -147,4 +153,8 @@ export function registerExtract(program: Command): void {
         reporter.stop();
       }
     });
+}
+
+function describeCommitted(committed: number, units: number): string {
+  return `${formatCount(committed)} of ${plural(units, "shard")} ${units === 1 ? "is" : "are"} committed`;
 }

@@ -2,6 +2,7 @@
 
 import type { Command } from "commander";
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import { printable } from "../base/printable.js";
 import { collectGarbage, type Garbage, type GarbageKind, type GcReport } from "../read/gc.js";
 import { interruptible } from "./interrupt.js";
@@ -32,7 +33,7 @@ export function registerGc(program: Command): void {
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice gc ./run --dry-run\n\nRemoves data that no commit names (attempts that lost a race), leases, heartbeats of workers that have ended, temporary files of\nprocesses that are dead, and unfinished uploads. Refuses a run that is not complete (65). What belongs to another run, or\nhas a name that no run gives, is left alone and listed.",
+      "\nExample:\n  sluice gc ./run --dry-run\n\nRemoves data that no commit names (attempts that lost a race), leases,\nheartbeats of workers that have ended, temporary files of processes that are\ndead, and unfinished uploads. Refuses a run that is not complete (65). What\nbelongs to another run, or has a name that no run gives, is left alone and\nlisted.",
     )
     .action(async (run: string, flags: GcFlags) => {
       let state = "";
@@ -52,7 +53,7 @@ export function registerGc(program: Command): void {
             onRemoved: (garbage) => print(`removed ${describe(garbage)}`),
             look: {
               onWait: (workers, seconds) => {
-                state = `listening ${Math.ceil(seconds)} s for ${workers} workers that seem silent`;
+                state = `listening ${Math.ceil(seconds)} s for ${plural(workers, "worker")} that ${workers === 1 ? "seems" : "seem"} silent`;
               },
             },
           }),
@@ -77,7 +78,7 @@ function summarise(report: GcReport): string {
   if (removed.length === 0) lines.push("nothing to remove");
   else {
     const what = report.dry_run ? "would be removed" : "removed";
-    lines.push(`${formatCount(removed.length)} objects ${what}, ${formatBytes(bytes)} in all`);
+    lines.push(`${plural(removed.length, "object")} ${what}, ${formatBytes(bytes)} in all`);
   }
   return lines.join("\n");
 }

@@ -4,6 +4,7 @@ import { stat } from "node:fs/promises";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import { printable } from "../base/printable.js";
 import { TOKEN_FLAGS } from "../data/samples.js";
 import { type Hook, tapOf } from "../model/hooks.js";
@@ -14,7 +15,7 @@ import { openRunForReading, type ReadableRun } from "../read/open-run.js";
 import type { Commit } from "../run/commit.js";
 import { describeNonFinite } from "../run/non-finite.js";
 import { openStore } from "./open-store.js";
-import { formatCount, formatTable } from "./render.js";
+import { formatTable } from "./render.js";
 import { parseWhole } from "./values.js";
 
 /** Columns of norms where none are named, and characters shown of a sample and of a token. */
@@ -49,7 +50,7 @@ export function registerInspect(program: Command): void {
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice inspect ./run\n  sluice inspect ./run/tpu_0/shard_0001.safetensors\n  sluice inspect ./run --record 17 --hooks resid_post,mlp_out --layers 0,-1",
+      "\nExample:\n  sluice inspect ./run\n  sluice inspect ./run/tpu_0/shard_0001.safetensors\n  sluice inspect ./run --record 17 --hooks resid_post --layers 0,-1",
     )
     .action(async (target: string, flags: InspectFlags) => {
       const shard = /(?:^|\/)tpu_(\d+)\/shard_(\d+)\.[a-z.]+$/.exec(target);
@@ -141,7 +142,7 @@ function describe(i: Inspection): string {
     i.tensors.map((t) => [t.name, t.dtype, `[${t.shape.join(", ")}]`]),
   );
   return [
-    `run ${i.run.slice(0, 12)}: ${formatCount(i.shards)} shards, ${formatCount(i.samples)} samples, ${formatCount(i.rows)} rows, ${formatCount(i.tokens)} tokens, ${formatBytes(i.bytes)}`,
+    `run ${i.run.slice(0, 12)}: ${plural(i.shards, "shard")}, ${plural(i.samples, "sample")}, ${plural(i.rows, "row")}, ${plural(i.tokens, "token")}, ${formatBytes(i.bytes)}`,
     ...(i.tensors.length > 0
       ? ["", tensors]
       : [
@@ -174,7 +175,7 @@ function describeSample(sample: InspectedSample): string {
         return norm === null || norm === undefined ? "not finite" : short(norm);
       }),
     ];
-    return gap > 0 ? [["...", "", `${formatCount(gap)} rows`], cells] : [cells];
+    return gap > 0 ? [["...", "", plural(gap, "row")], cells] : [cells];
   });
   const table = formatTable(["place", "id", "token", "flags", ...names], rows).replace(/^/gm, "  ");
   return [
@@ -182,10 +183,6 @@ function describeSample(sample: InspectedSample): string {
     ...(text === undefined ? [] : [`${text}${dots}`]),
     ...(rows.length > 0 ? ["  norm of each row:", table] : []),
   ].join("\n");
-}
-
-function plural(count: number, what: string): string {
-  return `${formatCount(count)} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function describeFlags(flags: number): string {

@@ -2,6 +2,7 @@
 // that is given besides must say the same.
 
 import { SluiceError } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import type { Identity } from "../run/identity.js";
 import { LikeRun } from "../run/like.js";
 import type { Flags } from "./extract-options.js";
@@ -22,7 +23,12 @@ export async function addLikeFlags(flags: Flags): Promise<Flags> {
     throw contradiction(flags.like, name, given, value);
   }
   if (flags.shardSize !== undefined)
-    throw contradiction(flags.like, "shardSize", flags.shardSize, `${taken.samplesPerShard} samples a shard`);
+    throw contradiction(
+      flags.like,
+      "shardSize",
+      flags.shardSize,
+      `${plural(Number(taken.samplesPerShard), "sample")} a shard`,
+    );
   return {
     ...flags,
     ...Object.fromEntries(Object.entries(taken).filter(([, value]) => value !== undefined)),

@@ -24,9 +24,14 @@ export async function buildProgram(word?: string): Promise<Command> {
     .showHelpAfterError("(see --help)")
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "sluice: ")) })
-    .configureHelp({ helpWidth: 110 });
+    .configureHelp({ helpWidth: helpWidth() });
   await registerCommands(program, word);
   return program;
+}
+
+/** As wide as the terminal, within what reads well; 80 columns where it goes elsewhere. */
+function helpWidth(): number {
+  return Math.min(110, Math.max(40, process.stdout.columns || 80));
 }
 
 /** Underscored spellings (`--num_streams`) are accepted everywhere. */

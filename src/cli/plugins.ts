@@ -36,7 +36,7 @@ export function registerPlugins(program: Command): void {
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nThe index is pip's (PIP_INDEX_URL, pip.conf), else PyPI. DEVICE==VERSION takes another version than the tested one.\n" +
+      "\nThe index is pip's (PIP_INDEX_URL, pip.conf), else PyPI. DEVICE==VERSION takes\nanother version than the tested one.\n" +
         "\nExample:\n  sluice plugins install tpu\n  sluice plugins install tpu==0.0.50",
     )
     .action(async (wanted: string, _flags: unknown, command: Command) => {

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { type ErrorKind, EXIT_CODES, SluiceError, systemCode } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import { streamsFileSchema } from "../data/dataset.js";
 import { splitDataset } from "../data/split.js";
 import { openRunForReading } from "../read/open-run.js";
@@ -141,7 +142,7 @@ class Quickstart {
     const before = state.committed;
     if (before > 0) this.#say(`Going on with the run in ${this.#output}: ${describeShards(state)}.`);
     this.#say(
-      `Four workers (${threads} thread${threads === 1 ? "" : "s"} each) extract the residual stream of every layer into ${this.#output}:`,
+      `Four workers (${plural(threads, "thread")} each) extract the residual stream of every layer into ${this.#output}:`,
     );
     const start = (id: number) => this.#start(id, threads);
     const workers = Array.from({ length: WORKERS }, (_, id) => start(id));
@@ -230,5 +231,5 @@ interface RunState {
 }
 
 function describeShards({ committed, total }: RunState): string {
-  return total === 0 ? "no shards yet" : `${committed} of ${total} shards`;
+  return total === 0 ? "no shards yet" : `${committed} of ${plural(total, "shard")}`;
 }

@@ -8,6 +8,17 @@ export function formatCount(n: number): string {
   return Math.round(n).toLocaleString("en-US");
 }
 
+/** The lines of a text, broken between words so that none is longer than `width`, but for a word that is. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines;
+}
+
 /** 1h 02m, 3m 04s, 5 s; `?` where it is not known. */
 export function formatSeconds(seconds: number): string {
   if (!Number.isFinite(seconds)) return "?";

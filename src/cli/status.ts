@@ -2,6 +2,7 @@
 
 import type { Command } from "commander";
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import { openRunForReading } from "../read/open-run.js";
 import { type RunStatus, readStatus } from "../read/status.js";
 import { openStore } from "./open-store.js";
@@ -19,7 +20,7 @@ export function registerStatus(program: Command): void {
     .action(async (run: string, flags: { json?: boolean }) => {
       const status = await readStatus(await openRunForReading(openStore(run)), (workers, seconds) => {
         process.stderr.write(
-          `sluice: listening ${Math.ceil(seconds)} s for ${workers} workers that seem silent\n`,
+          `sluice: listening ${Math.ceil(seconds)} s for ${plural(workers, "worker")} that ${workers === 1 ? "seems" : "seem"} silent\n`,
         );
       });
       process.stdout.write(flags.json ? `${JSON.stringify(status)}\n` : `${describe(status)}\n`);
@@ -28,7 +29,7 @@ export function registerStatus(program: Command): void {
 
 function describe(s: RunStatus): string {
   const left = s.seconds_left === null ? "nobody is running" : `left ${formatSeconds(s.seconds_left)}`;
-  const head = `run ${s.run.slice(0, 12)}: ${s.shards} of ${s.shards_total} shards, ${formatCount(s.records)} of ${formatCount(s.records_total)} records, ${formatBytes(s.bytes)}; ${s.complete ? "complete" : left}`;
+  const head = `run ${s.run.slice(0, 12)}: ${formatCount(s.shards)} of ${plural(s.shards_total, "shard")}, ${formatCount(s.records)} of ${plural(s.records_total, "record")}, ${formatBytes(s.bytes)}; ${s.complete ? "complete" : left}`;
   if (s.workers.length === 0) return head;
   const rows = s.workers.map((w) => [
     String(w.worker_id),

@@ -4,10 +4,11 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import { splitDataset } from "../data/split.js";
 import type { HubProgress } from "../hub/snapshot.js";
 import type { Flags } from "./extract-options.js";
-import { formatCount, ProgressLine } from "./render.js";
+import { ProgressLine } from "./render.js";
 import { parseNames, parseWhole } from "./values.js";
 
 /** The ARC tasks that ship with the project. */
@@ -30,7 +31,7 @@ export function registerStreams(program: Command): void {
     .option("--json", "print streams.json")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice streams --dataset prompts.jsonl.gz --num-streams 32 --output-dir streams",
+      "\nExample:\n  sluice streams --dataset prompts.jsonl.gz --num-streams 32 \\\n    --output-dir streams",
     )
     .action(async (flags: Flags) => {
       const { dataset, outputDir } = flags;
@@ -44,7 +45,7 @@ export function registerStreams(program: Command): void {
       const line = new ProgressLine(() =>
         done === 0 && downloaded
           ? `${formatBytes(downloaded.done)} of ${formatBytes(downloaded.total)} downloaded`
-          : `${formatCount(done)} records`,
+          : plural(done, "record"),
       );
       try {
         const summary = await splitDataset({
@@ -68,7 +69,7 @@ export function registerStreams(program: Command): void {
             warn: (message) => line.print(`sluice: ${message}`),
           },
         });
-        const text = `${formatCount(summary.records)} records in ${summary.num_streams} streams in ${outputDir}`;
+        const text = `${plural(summary.records, "record")} in ${plural(summary.num_streams, "stream")} in ${outputDir}`;
         process.stdout.write(flags.json === true ? `${JSON.stringify(summary)}\n` : `${text}\n`);
       } finally {
         line.stop();

@@ -2,6 +2,7 @@
 // the worker's progress.
 
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import { printable } from "../base/printable.js";
 import { hideSecrets } from "../base/redact.js";
 import type { ExtractReporter } from "../run/extract.js";
@@ -48,7 +49,9 @@ export class TerminalReporter implements ExtractReporter {
     const total = opened.tables.reduce((sum, table) => sum + table.units.length, 0);
     const atStart = committed();
     const what = opened.isNew ? "created" : atStart > 0 ? "resuming" : "joined";
-    this.note(`${what} run ${opened.run.run.slice(0, 12)}: ${atStart} of ${total} shards committed`);
+    this.note(
+      `${what} run ${opened.run.run.slice(0, 12)}: ${atStart} of ${plural(total, "shard")} committed`,
+    );
     this.#line = new ProgressLine(
       () => describeProgress(progress, committed(), atStart, total),
       this.#stream,
@@ -96,7 +99,7 @@ function describeProgress(p: Progress, committed: number, atStart: number, total
   const doing = p.unit ?? (p.isWaiting ? "waiting for other workers" : "");
   return [
     `${formatBar(total === 0 ? 1 : committed / total)} shard ${committed}/${total}`,
-    `${formatCount(p.samples)} samples`,
+    `${plural(p.samples, "sample")}`,
     `${formatCount(p.tokensDone / seconds)} tokens/s`,
     `${(p.bytes / 1e6 / seconds).toFixed(1)} MB/s`,
     `padding ${(padding * 100).toFixed(1)} %`,

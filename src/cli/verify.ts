@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { EXIT_CODES, SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import { printable } from "../base/printable.js";
 import { openRunForReading } from "../read/open-run.js";
 import { isBroken, type VerifyReport, verifyRun } from "../read/verify.js";
@@ -44,7 +45,7 @@ export function registerVerify(program: Command): void {
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice verify ./run --deep --dataset prompts.jsonl\n  sluice verify ./run --against-hf 8 --python ~/venv/bin/python\n\nExit code 65 where anything is doubled, corrupt, foreign or of another dataset, further from transformers than the stored type's\nrounding allows, or missing of a run that says it is complete.",
+      "\nExample:\n  sluice verify ./run --deep --dataset prompts.jsonl\n  sluice verify ./run --against-hf 8 --python ~/venv/bin/python\n\nExit code 65 where anything is doubled, corrupt, foreign or of another dataset,\nfurther from transformers than the stored type's rounding allows, or missing of\na run that says it is complete. A run under way is no failure: exit code 0.",
     )
     .action(async (run: string, flags: VerifyFlags) => {
       refuseLoneFlags(flags);
@@ -61,7 +62,7 @@ export function registerVerify(program: Command): void {
             ...(flags.dataset === undefined ? {} : { dataset: flags.dataset }),
             onProgress: (done, units, bytes) => {
               const read = flags.deep ? `, ${formatBytes(bytes)} read` : "";
-              state = `${formatCount(done)} of ${formatCount(units)} shards verified${read}`;
+              state = `${formatCount(done)} of ${plural(units, "shard")} verified${read}`;
             },
             onDataset: (bytes, total) => {
               state = `${formatBytes(bytes)} of ${formatBytes(total)} of the dataset read`;
@@ -110,12 +111,12 @@ function describeDifference({ unit, stream, records, reason }: DatasetDifference
 export function describeReport(r: VerifyReport): string {
   const state = isBroken(r) ? paint("BROKEN", "red") : r.complete ? paint("complete", "green") : "under way";
   const lines = [
-    `${state}: ${formatCount(r.records)} of ${formatCount(r.expected)} records are committed, each once`,
-    `  ${formatCount(r.samples)} samples, ${formatCount(r.tokens)} tokens, ${formatCount(r.shards)} shards, ${formatBytes(r.bytes)}${r.deep ? ", every byte read" : ""}`,
+    `${state}: ${formatCount(r.records)} of ${plural(r.expected, "record")} ${r.expected === 1 ? "is" : "are"} committed, each once`,
+    `  ${plural(r.samples, "sample")}, ${plural(r.tokens, "token")}, ${plural(r.shards, "shard")}, ${formatBytes(r.bytes)}${r.deep ? ", every byte read" : ""}`,
   ];
   for (const { execution, commits } of r.executions) {
     lines.push(
-      `  ${commits} commits by ${execution.engine} ${execution.version ?? ""} on ${execution.cpu ?? execution.device}, ${execution.threads ?? 1} threads`,
+      `  ${plural(commits, "commit")} by ${execution.engine} ${execution.version ?? ""} on ${execution.cpu ?? execution.device}, ${plural(Number(execution.threads ?? 1), "thread")}`,
     );
   }
   const list = (title: string, items: readonly string[]) => {

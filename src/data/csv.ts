@@ -2,6 +2,7 @@
 // and a quoted field may hold delimiters and newlines. The first row names the columns; every value is a text.
 
 import { SluiceError } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import type { RawRecord } from "./fields.js";
 import { isBlank } from "./lines.js";
 import type { RecordFinder, TextFormat } from "./text-format.js";
@@ -98,7 +99,7 @@ function parseRow(bytes: Buffer, names: readonly string[], delimiter: string): R
   }
   const { fields: values } = splitRow(withoutBlankLines(row), delimiter);
   if (values.length > names.length)
-    return { unusable: `${values.length} fields where the header has ${names.length}` };
+    return { unusable: `${plural(values.length, "field")} where the header has ${names.length}` };
   return { fields: Object.fromEntries(values.map((value, i) => [names[i] ?? "", value])) };
 }
 

@@ -5,6 +5,7 @@ import { basename } from "node:path";
 import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
 import { parseJson } from "../base/parse-json.js";
+import { plural } from "../base/plural.js";
 import type { DownloadOptions } from "../hub/snapshot.js";
 import { joinData, openData, readDataText, statData } from "./data-file.js";
 import { EXPECTED, type FileKind, isCompressed, kindOf, type TextKind } from "./file-kind.js";
@@ -146,7 +147,7 @@ async function openStreams(folder: string): Promise<Dataset> {
     });
   const { dataset, num_streams, streams, records } = parsed.data;
   if (streams.length !== num_streams || streams.some((s, i) => s.file !== streamFileName(i))) {
-    throw new SluiceError("config", `${file} does not list ${num_streams} streams in order`, {
+    throw new SluiceError("config", `${file} does not list ${plural(num_streams, "stream")} in order`, {
       fix: "Make the folder again.",
     });
   }

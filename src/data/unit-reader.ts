@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 import { entryPoint } from "../base/entry.js";
 import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
 import { SluiceError, systemCode } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import { checkSamples } from "./check-samples.js";
 import type { DatasetStream } from "./dataset.js";
 import type { RawRecord } from "./fields.js";
@@ -130,7 +131,7 @@ export class LocalUnitReader implements UnitReader {
     const first = skipped.slice(0, 3).map((s) => `record ${s.record}: ${s.reason}`);
     throw new SluiceError(
       "data",
-      `${skipped.length} of ${records} records of stream ${unit.stream}, unit ${unit.index} cannot be used`,
+      `${skipped.length} of ${plural(records, "record")} of stream ${unit.stream}, unit ${unit.index} cannot be used`,
       {
         found: first.join("; "),
         expected: `at most ${limit} (--max-skipped)`,

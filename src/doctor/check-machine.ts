@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import { redact } from "../base/redact.js";
 import { machineMemory } from "../run/machine-memory.js";
 import { nodeFileSystem } from "../store/file-system.js";
@@ -26,7 +27,7 @@ export function* checkMachine(): Generator<Finding> {
   else yield machine.ok(`Node ${process.versions.node}`);
   const flags = readCpuFlags();
   const best = USEFUL_FLAGS.filter((flag) => flags.includes(flag));
-  const cpu = `${cpus()[0]?.model.trim() || process.arch}, ${availableParallelism()} threads`;
+  const cpu = `${cpus()[0]?.model.trim() || process.arch}, ${plural(availableParallelism(), "thread")}`;
   if (process.arch === "x64" && flags.length > 0 && best.length === 0)
     yield machine.warning(
       `${cpu}, without AVX2`,

@@ -2,6 +2,7 @@
 // than that takes.
 
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import { openDataset } from "../data/dataset.js";
 import { sampleDataset } from "../data/scan.js";
 import { openTokenizer } from "../data/tokenizer.js";
@@ -37,12 +38,12 @@ export async function* checkModel(
     const graph = buildGraph(checkpoint, { taps, selection: "rows", tapDType: "float32" });
     const { layers, vocabulary } = checkpoint.shape;
     yield model.ok(
-      `${name}: ${checkpoint.family}, ${layers} layers, a vocabulary of ${vocabulary}; ${taps.length} hook points`,
+      `${name}: ${checkpoint.family}, ${plural(layers, "layer")}, a vocabulary of ${vocabulary}; ${plural(taps.length, "hook point")}`,
     );
     const sizes = measureWeights(graph, checkpoint.weights);
     const { files } = checkpoint.weights;
     yield model.ok(
-      `the headers of ${files.length} ${files.length === 1 ? "file" : "files"} of weights are valid, ${formatBytes(sizes.storedBytes)} are used`,
+      `the headers of ${plural(files.length, "file")} of weights are valid, ${formatBytes(sizes.storedBytes)} are used`,
     );
     const { need, placement, warning } = choosePlacement(
       sizes,
@@ -85,7 +86,9 @@ export async function* checkDataset(
       );
       return;
     }
-    yield dataset.ok(`${name}: ${opened.streams.length} streams, ${files} files, ${formatBytes(bytes)}`);
+    yield dataset.ok(
+      `${name}: ${plural(opened.streams.length, "stream")}, ${plural(files, "file")}, ${formatBytes(bytes)}`,
+    );
     if (!options) return;
     const warnings: string[] = [];
     const plan = await planRun(options, { warn: () => {} });
@@ -93,7 +96,7 @@ export async function* checkDataset(
     const empty = sizes.filter(({ samples }) => samples === 0).length;
     const tokens = sizes.reduce((sum, size) => sum + size.tokens, 0) / Math.max(1, sizes.length);
     const share = Math.round(100 * (1 - empty / Math.max(1, sizes.length)));
-    const text = `${share} % of the records looked at give samples, ${Math.round(tokens)} tokens each`;
+    const text = `${share} % of the records looked at give samples, ${plural(Math.round(tokens), "token")} each`;
     if (empty > sizes.length / 2)
       yield dataset.warning(warnings[0] ?? text, "See --column and --prompt in sluice extract --help.");
     else yield dataset.ok(text);

@@ -3,6 +3,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { SluiceError } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import { type FoundPlugin, findPlugins } from "./pjrt/find-plugins.js";
 import { findTpu, type Tpu } from "./pjrt/tpu.js";
 
@@ -60,7 +61,7 @@ export function chooseEngine({ tpu, cudaGpus, plugins }: MachineDevices): Engine
 
 /** `4 TPU chips (v5e)`. */
 export function describeTpu({ chips, generation }: Tpu): string {
-  return `${chips} TPU chip${chips === 1 ? "" : "s"}${generation === null ? "" : ` (${generation})`}`;
+  return `${plural(chips, "TPU chip")}${generation === null ? "" : ` (${generation})`}`;
 }
 
 function countGpus(root: string): number {

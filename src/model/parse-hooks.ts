@@ -3,6 +3,7 @@
 
 import { SluiceError } from "../base/errors.js";
 import { nearMatches } from "../base/near-matches.js";
+import { plural } from "../base/plural.js";
 import { HOOK_NAMES, HOOKS, type Hook, hookName, type Tap } from "./hooks.js";
 
 /**
@@ -48,7 +49,7 @@ export function parseLayers(text: string, layers: number): number[] {
         "--layers names a layer that the model does not have, or cannot be read",
         {
           found: part === "" ? text : part,
-          expected: `all, or a list such as 0,2-3,-1 within 0 to ${layers - 1} (the model has ${layers} layers)`,
+          expected: `all, or a list such as 0,2-3,-1 within 0 to ${layers - 1} (the model has ${plural(layers, "layer")})`,
         },
       );
     }

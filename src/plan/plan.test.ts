@@ -156,7 +156,10 @@ describe("positions", () => {
     expect(selectPositions(role, 6, isSpecial, key, () => false)).toEqual([]);
   });
 
-  it.each(["", "x", "1,,2", "random:0", "-", "1:2:3", "role:", "role:model"])("refuses %j", (text) => {
-    expect(() => parsePositions(text)).toThrow(/--positions/);
-  });
+  it.each(["", "x", "1,,2", "random:0", "-", "1:2:3", "role:", "role:model", "5:2", "3:3", ":0", "-2:-5"])(
+    "refuses %j",
+    (text) => {
+      expect(() => parsePositions(text)).toThrow(/--positions/);
+    },
+  );
 });

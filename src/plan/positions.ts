@@ -26,7 +26,13 @@ export function parsePositions(text: string): Positions {
     return { kind: "role", role };
   const slice = /^(-?\d*):(-?\d*)$/.exec(word);
   if (slice && slice[1] !== "-" && slice[2] !== "-") {
-    return { kind: "slice", start: Number(slice[1] || 0), end: slice[2] === "" ? null : Number(slice[2]) };
+    const [start, end] = [Number(slice[1] || 0), slice[2] === "" ? null : Number(slice[2])];
+    if (end === 0 || (end !== null && start < 0 === end < 0 && start >= end))
+      throw new SluiceError("usage", "--positions is a slice that holds no place", {
+        found: text,
+        expected: "an end after the start, such as 5:-5",
+      });
+    return { kind: "slice", start, end };
   }
   if (/^-?\d+(,-?\d+)*$/.test(word)) return { kind: "indices", places: word.split(",").map(Number) };
   throw new SluiceError("usage", "--positions cannot be read", {

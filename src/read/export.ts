@@ -8,6 +8,7 @@ import { bytesOf, type DType, elementsOf, safetensorsName } from "../base/dtype.
 import { SluiceError, systemCode } from "../base/errors.js";
 import { decodeBfloat16 } from "../base/float16.js";
 import { parseJson } from "../base/parse-json.js";
+import { plural } from "../base/plural.js";
 import type { Commit } from "../run/commit.js";
 import { makeFolders } from "../store/file-system.js";
 import type { ReadableRun } from "./open-run.js";
@@ -39,7 +40,7 @@ export async function exportRun(readable: ReadableRun, options: ExportOptions): 
   const commits = await readable.log.readAll(options.signal);
   if (commits.length < units) {
     throw new SluiceError("data", `the run at ${readable.store.uri} is not complete`, {
-      found: `${commits.length} of ${units} shards`,
+      found: `${commits.length} of ${plural(units, "shard")}`,
       fix: "Let extract finish first.",
     });
   }

@@ -13,6 +13,7 @@
 import { z } from "zod";
 import { SluiceError } from "../base/errors.js";
 import { parseJsonBytes } from "../base/parse-json.js";
+import { plural } from "../base/plural.js";
 import { mapAhead } from "../base/read-ahead.js";
 import { headerLength, parseSafetensorsHeader } from "../base/safetensors-header.js";
 import { type Unit, unitName } from "../plan/unit.js";
@@ -112,7 +113,7 @@ async function readCommitted(
   const { committed, unitTotal } = log;
   if (committed < unitTotal)
     throw new SluiceError("data", `the run at ${store.uri} is not complete: nothing was removed`, {
-      found: `${committed} of ${unitTotal} units with a commit`,
+      found: `${committed} of ${plural(unitTotal, "unit")} with a commit`,
       expected: "all of them, because a worker may still commit what looks like garbage now",
       fix: "Let extract finish first.",
       values: { committed, units: unitTotal },

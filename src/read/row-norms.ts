@@ -1,11 +1,10 @@
 // Euclidean norms of a few rows of a tensor, read as the range that they are.
 
-import { bytesOf, type DType, type FloatDType } from "../base/dtype.js";
-import { SluiceError } from "../base/errors.js";
+import { bytesOf } from "../base/dtype.js";
 import type { Commit } from "../run/commit.js";
 import { decodeRows } from "../shard/encode.js";
 import type { Store } from "../store/store.js";
-import { placeOf } from "./read-tensor.js";
+import { placeOfActivations } from "./read-activations.js";
 
 /**
  * The norms of rows [from, to) of an activation; null where a value of the row is not finite.
@@ -18,11 +17,7 @@ export async function readNorms(
   from: number,
   to: number,
 ): Promise<(number | null)[]> {
-  const place = placeOf(commit, tensor);
-  if (!isFloat(place.dtype))
-    throw new SluiceError("data", `tensor ${tensor} of ${store.uri}/${place.object} is no activation`, {
-      found: place.dtype,
-    });
+  const place = placeOfActivations(store, commit, tensor);
   const width = place.shape.slice(1).reduce((product, size) => product * size, 1);
   const rowBytes = width * bytesOf(place.dtype);
   const bytes = await store.read(place.object, {
@@ -35,8 +30,4 @@ export async function readNorms(
     for (let i = row * width; i < (row + 1) * width; i++) squares += (values[i] ?? 0) ** 2;
     return Number.isFinite(squares) ? Math.sqrt(squares) : null;
   });
-}
-
-function isFloat(dtype: DType): dtype is FloatDType {
-  return dtype === "float32" || dtype === "bfloat16" || dtype === "float16";
 }

@@ -2,6 +2,7 @@
 // hash that each commit says it was computed from. Hashes are per unit, so a difference is named by its unit's records.
 
 import { isSluiceError } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import { openDataset } from "../data/dataset.js";
 import { usedColumns } from "../data/records.js";
 import { scanDataset } from "../data/scan.js";
@@ -70,7 +71,7 @@ export async function compareDataset(path: string, options: CompareOptions): Pro
     const records = [stream.records, here.records] as const;
     const reason =
       here.records > stream.records
-        ? `${here.records - stream.records} records were appended`
+        ? `${plural(here.records - stream.records, "record")} ${here.records - stream.records === 1 ? "was" : "were"} appended`
         : "its lines are not where they were at the run's creation";
     differences.push({ unit: null, records, stream: s, reason });
   }

@@ -2,11 +2,12 @@
 // A worker writes those of its own stream, and of streams that it helps with where that takes no more reading than it has
 // stored itself. Workers that share a stream take turns without a word: who finds that nobody has written since his last look writes.
 
-import { mkdir, rename, unlink, writeFile } from "node:fs/promises";
+import { rename, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, realClock } from "../base/clock.js";
 import { isSluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
+import { makeFolders } from "../store/file-system.js";
 import type { Store } from "../store/store.js";
 import type { Commit } from "./commit.js";
 import {
@@ -221,7 +222,7 @@ export class DerivedFiles {
   /** Writes `checkpoint_worker_N.json` into a folder of the user's; a reader never sees half of it, nor do workers of one id spoil each other's. */
   async #writeCopy(folder: string, content: Uint8Array | string): Promise<void> {
     const { workerId, clock = realClock } = this.#o;
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     const file = join(folder, `checkpoint_worker_${workerId}.json`);
     const temporary = `${file}.${clock.uuid()}`;
     try {

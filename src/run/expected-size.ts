@@ -6,6 +6,7 @@ import { z } from "zod";
 import { bytesOf, elementsOf } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
+import { plural } from "../base/plural.js";
 import type { SampledRecord } from "../data/record-stream.js";
 import { RecordReader } from "../data/records.js";
 import { sampleUnit } from "../data/unit-samples.js";
@@ -130,7 +131,7 @@ export function compareSpace(
 ): string {
   const bytes = remainingBytes(expected, committed, units);
   const left = units - committed;
-  const shards = `${formatBytes(bytes)} in ${left} shard${left === 1 ? "" : "s"}`;
+  const shards = `${formatBytes(bytes)} in ${plural(left, "shard")}`;
   if (free === null) return `about ${shards} to come`;
   if (bytes > free && !anyway) {
     throw new SluiceError("store", `the run does not fit the disk of ${where}`, {

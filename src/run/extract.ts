@@ -4,6 +4,7 @@
 import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import { randomNumbers } from "../base/random.js";
 import { hideSecrets } from "../base/redact.js";
 import type { Unit, UnitPlace } from "../plan/unit.js";
@@ -109,6 +110,7 @@ class Extraction {
   }
 
   async run(): Promise<ExtractResult> {
+    await this.#prepareCheckpointFolder();
     const plan = await this.#plan();
     this.#noteMadeWeights(plan);
     const store = this.#environment.openStore(this.#options.output, {
@@ -144,6 +146,19 @@ class Extraction {
       // Leases expire; the error under way matters more.
       await Promise.allSettled([leases.releaseAll(), heartbeat.stop(), this.#hasher.close()]);
     }
+  }
+
+  /** Where it cannot be written, that is better known before hours of work than after them. */
+  async #prepareCheckpointFolder(): Promise<void> {
+    const { checkpointDir } = this.#options;
+    if (checkpointDir === undefined) return;
+    await this.#environment.disk.makeFolder(checkpointDir).catch((cause: unknown) => {
+      throw new SluiceError("config", "--checkpoint-dir cannot be made a folder", {
+        found: messageOf(cause),
+        fix: "Name another folder, with --checkpoint-dir or CHECKPOINT_DIR.",
+        cause,
+      });
+    });
   }
 
   #choosePace(store: Store): Pace {
@@ -215,7 +230,7 @@ class Extraction {
     await spool.dropFinished(isDone);
     const first = spool.finishedUnits().flatMap(({ stream, index }) => log.findUnit(stream, index) ?? []);
     if (first.length > 0)
-      this.#reporter.note(`${first.length} finished shards wait in ${folder}: storing them first`);
+      this.#reporter.note(`${plural(first.length, "finished shard")} in ${folder}: stored first`);
     await this.#checkStart(store, spool, opened, { committed: log.committed, units });
     const indexBefore = (await store.head("index.json"))?.version ?? null;
     // From here to the `try` nothing is awaited: what is started is stopped.

@@ -5,6 +5,7 @@
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import { SluiceError } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import type { UnitSamples } from "../data/samples.js";
 import { type Unit, unitName } from "../plan/unit.js";
 import type { IndexTensor } from "../shard/format.js";
@@ -47,7 +48,7 @@ export class LikeRun {
         "config",
         `the run at ${store.uri} is not complete: --like compares with its commits`,
         {
-          found: `${log.committed} of ${units} shards`,
+          found: `${log.committed} of ${plural(units, "shard")}`,
           fix: "Let it finish first.",
         },
       );

@@ -1,5 +1,6 @@
 // NaN and infinite values of a whole run, named by tensor and sample: from the commits, which name the first few of a shard.
 
+import { plural } from "../base/plural.js";
 import type { NonFiniteEntry } from "./commit.js";
 
 /** Samples named of each tensor of a run. */
@@ -26,5 +27,5 @@ export function describeNonFinite({ samples, first }: NonFiniteEntry): string {
     return `record ${record}${part > 0 ? ` part ${part}` : ""} (${counts.join(", ")})`;
   });
   const more = samples > first.length ? ", ..." : "";
-  return `${samples} sample${samples === 1 ? "" : "s"}: ${names.join(", ")}${more}`;
+  return `${plural(samples, "sample")}: ${names.join(", ")}${more}`;
 }

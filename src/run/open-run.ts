@@ -3,6 +3,7 @@
 
 import { type Clock, realClock } from "../base/clock.js";
 import { SluiceError } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import { mapAhead } from "../base/read-ahead.js";
 import { hideSecrets } from "../base/redact.js";
 import { VERSION } from "../base/version.js";
@@ -317,7 +318,7 @@ function choosePerShard(
   const { samples, boundBy } = chooseSamplesPerShard(estimates, wanted);
   if (boundBy === "tokens" && records > samples)
     onNote(
-      `shards hold ${samples} records: smaller than --shard-size, so that a lost shard costs at most 131,072 tokens`,
+      `shards hold ${plural(samples, "record")}: smaller than --shard-size, so that a lost shard costs at most 131,072 tokens`,
     );
   return samples;
 }

@@ -2,6 +2,7 @@
 // fits into the grace. Bookkeeping only.
 
 import { type Clock, realClock } from "../base/clock.js";
+import { plural } from "../base/plural.js";
 import type { UnitSamples } from "../data/samples.js";
 import type { Commit } from "./commit.js";
 import { describeNonFinite } from "./non-finite.js";
@@ -121,7 +122,8 @@ export class Progress {
       const where = samples[name] ? `; ${describeNonFinite(samples[name])}` : "";
       return `\n  ${name}: ${s.nan} NaN, ${s.inf} infinite${where}`;
     });
-    if (damaged.length > lines.length) lines.push(`\n  and ${damaged.length - lines.length} more tensors`);
+    if (damaged.length > lines.length)
+      lines.push(`\n  and ${plural(damaged.length - lines.length, "more tensor")}`);
     this.#warn(`values that are not finite in tpu_${stream}/${data}:${lines.join("")}`);
   }
 }

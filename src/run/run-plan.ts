@@ -1,6 +1,7 @@
 // What a worker knows of its run before it has looked at the run's folder: the model, the dataset, and the identity that
 // follows from them and the options. Everything here is checked, so that wrong input is refused before anything starts.
 
+import { stat } from "node:fs/promises";
 import { SluiceError } from "../base/errors.js";
 import { openChatTemplate } from "../data/chat-template.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
@@ -60,6 +61,7 @@ const UNKNOWN_HASH = "0".repeat(64);
  * @throws SluiceError `config` for a missing or unsupported model or dataset, or settings unlike those of --like; `usage` for hooks, layers or positions that do not exist.
  */
 export async function planRun(options: ExtractOptions, download: DownloadOptions = {}): Promise<RunPlan> {
+  if (options.plugin !== null) await refuseMissingPlugin(options.plugin);
   const model = await locateModel(options.model, download);
   const adapter = options.adapter === undefined ? null : await locateAdapter(options.adapter, download);
   const checkpoint = await openModel(model, adapter);
@@ -276,4 +278,13 @@ function specialIds(tokenizer: Tokenizer | null, checkpoint: Checkpoint) {
   );
   const all = new Set([...(tokenizer?.specialIds ?? []), ...eosIds, ...(bosId === null ? [] : [bosId])]);
   return { specialIds: [...all].sort((a, b) => a - b), bosId, eosIds };
+}
+
+/** Before the dataset is read and the run created; that it is a plug-in shows when it is loaded. */
+async function refuseMissingPlugin(file: string): Promise<void> {
+  if ((await stat(file).catch(() => null))?.isFile()) return;
+  throw new SluiceError("config", `there is no PJRT plug-in at ${file}`, {
+    expected: "a shared library with the PJRT C API, such as libtpu.so",
+    fix: "`sluice plugins` lists those there are, and how to get one.",
+  });
 }

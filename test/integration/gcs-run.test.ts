@@ -61,7 +61,7 @@ async function readAsAny(uri: string) {
   });
   expect((await run("status", uri)).stdout).toContain("5 of 5");
   expect((await run("inspect", uri)).stdout).toContain("5 shards");
-  expect((await run("inspect", `${uri}/tpu_0/shard_0002.safetensors`)).stdout).toContain("1 shards");
+  expect((await run("inspect", `${uri}/tpu_0/shard_0002.safetensors`)).stdout).toContain(": 1 shard,");
   const exported = await run("export", uri, "--to", "npy", "--output", join(folder, "export"));
   expect(exported).toMatchObject({ code: 0 });
   const like = await run(...smallRun(dataset, join(folder, "like"), "--like", uri));
