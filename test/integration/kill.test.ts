@@ -80,8 +80,8 @@ it(`survives ${KILLS} kills at random moments and some in every step of a unit, 
       if (early) expect(early, early.stderr).toMatchObject({ code: 0 });
       if (early && plan) planned.push(plan); // The run was complete before it came to this step so often.
       if (early && plan && ++missed > 3 * KILLS) throw new Error(`no worker is ever held in: ${plan.step}`);
-      if (done) continue;
-      if (ended.signal === null) expect(ended, ended.stderr).toMatchObject({ code: 75 });
+      if (early || (done && !plan)) continue; // Told in its last step, a worker may end well: that is counted.
+      if (ended.signal === null && !done) expect(ended, ended.stderr).toMatchObject({ code: 75 });
       const name = step ?? "opening the run";
       histogram[name] ??= { SIGKILL: 0, SIGTERM: 0 };
       histogram[name][signal] += 1;
