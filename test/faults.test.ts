@@ -1,5 +1,5 @@
 // Every call of a small run fails once, and the power goes at every point. This is a part of the sweeps, a few seconds
-// long; test/long/faults.test.ts does all of them.
+// long; test/long/faults*.test.ts do all of them.
 
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { DiskJournal } from "../src/store/disk-journal.js";
