@@ -10,7 +10,7 @@ import {
   parametersOf,
 } from "../graph/stablehlo.js";
 import { compileCached } from "./pjrt/executable-cache.js";
-import { returnFreedMemory } from "./pjrt/native.js";
+import { returnFreedMemory } from "./pjrt/host-memory.js";
 import type { Client, Device, Executable } from "./pjrt/pjrt.js";
 import type { XlaModelSource } from "./xla-source.js";
 import { shapeOnDevice } from "./xla-weights.js";

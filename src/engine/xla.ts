@@ -14,7 +14,7 @@ import { describeCpu } from "./cpu.js";
 import { requireDeviceMemory } from "./device-memory.js";
 import type { Engine, Execution, LoadedModel, TapOutput, TokenBatch } from "./engine.js";
 import { deviceOf } from "./pjrt/find-plugins.js";
-import { returnFreedMemory } from "./pjrt/native.js";
+import { returnFreedMemory } from "./pjrt/host-memory.js";
 import type { Client, Device, DeviceBuffer } from "./pjrt/pjrt.js";
 import { openPlugin } from "./pjrt/plugin.js";
 import { type HloBatch, padBatch } from "./xla-batch.js";

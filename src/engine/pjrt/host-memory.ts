@@ -1,9 +1,11 @@
-// Host memory that a CPU plug-in reads in place: it begins at a multiple of 64 bytes.
+// Host memory: what a CPU plug-in reads in place, which begins at a multiple of 64 bytes; and what was freed goes back to the system.
 
 import { open } from "node:fs/promises";
 import { messageOf, SluiceError } from "../../base/errors.js";
 import { addressOf, mapPages } from "./native.js";
 import { allocate } from "./struct.js";
+
+export { returnFreedMemory } from "./native.js";
 
 /** Where values must begin for a CPU plug-in not to copy them. */
 export const ALIGNMENT = 64;
