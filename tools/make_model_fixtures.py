@@ -149,7 +149,7 @@ write("llama3-scaled", LlamaForCausalLM(LlamaConfig(**common, num_key_value_head
 write("llama3-scaled-old", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=1, rms_norm_eps=1e-5, rope_parameters=llama3)), 3, dtype=torch.float16, edit=old_spelling)
 write("smollm2-tied", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2, rms_norm_eps=1e-5, tie_word_embeddings=True, rope_parameters={"rope_theta": 100000.0, "rope_type": "default"})), 4, dtype=torch.bfloat16)
 write("llama-head-dim", LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2, head_dim=20, attention_bias=True, mlp_bias=True, rms_norm_eps=1e-4)), 5, parts=True)
-write("qwen2-one-kv-head", Qwen2ForCausalLM(Qwen2Config(**common, num_key_value_heads=1, rms_norm_eps=1e-6, tie_word_embeddings=True)), 6, edit=old_spelling)
+write("qwen2-one-kv-head", Qwen2ForCausalLM(Qwen2Config(**common, num_key_value_heads=1, rms_norm_eps=1e-6, tie_word_embeddings=True)), 6, dtype=torch.bfloat16, edit=old_spelling)
 write("qwen2-two-kv-heads", Qwen2ForCausalLM(Qwen2Config(**common, num_key_value_heads=2, rms_norm_eps=1e-4, rope_parameters={"rope_theta": 1000000.0, "rope_type": "default"})), 7, dtype=torch.bfloat16, long=True)
 write("gpt2", GPT2LMHeadModel(GPT2Config(vocab_size=199, n_embd=48, n_layer=2, n_head=4, n_positions=320, **eager)), 8, dtype=torch.bfloat16, long=True)
 write("gpt2-inner", GPT2LMHeadModel(GPT2Config(vocab_size=199, n_embd=48, n_layer=2, n_head=2, n_positions=64, n_inner=60, activation_function="gelu", layer_norm_epsilon=1e-3, **eager)), 9)
@@ -177,9 +177,10 @@ write("gpt-neo", GPTNeoForCausalLM(GPTNeoConfig(vocab_size=67, hidden_size=32, n
 write("gemma", GemmaForCausalLM(GemmaConfig(**two, num_key_value_heads=1, head_dim=16)), 24, dtype=bf16, edit=lambda config: old_spelling({**config, "hidden_act": "gelu"}))
 olmo3_ropes = {"full_attention": {"rope_type": "yarn", "rope_theta": 500000.0, "factor": 8.0, "attention_factor": 1.3, "original_max_position_embeddings": 64}, "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0}}
 write("olmo3", Olmo3ForCausalLM(Olmo3Config(**two, num_key_value_heads=2, sliding_window=4, layer_types=["sliding_attention", "full_attention"], rope_parameters=olmo3_ropes)), 25, dtype=bf16)
-write("phi", PhiForCausalLM(PhiConfig(**two, num_key_value_heads=4, rope_parameters={"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5})), 27, dtype=bf16, edit=old_spelling)
-write("smollm3", SmolLM3ForCausalLM(SmolLM3Config(**two, num_key_value_heads=2, pad_token_id=0, no_rope_layers=[0, 1], use_sliding_window=True, sliding_window=4)), 28, dtype=bf16, edit=old_spelling)
-write("starcoder2", Starcoder2ForCausalLM(Starcoder2Config(**two, num_key_value_heads=2, norm_epsilon=1e-4, sliding_window=4)), 29, dtype=bf16, edit=old_spelling)
+tiny = {**two, "vocab_size": 41, "hidden_size": 16, "intermediate_size": 12, "num_attention_heads": 2, "tie_word_embeddings": True, "bos_token_id": 0, "eos_token_id": 0}
+write("phi", PhiForCausalLM(PhiConfig(**tiny, num_key_value_heads=2, rope_parameters={"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5})), 27, dtype=bf16, edit=old_spelling)
+write("smollm3", SmolLM3ForCausalLM(SmolLM3Config(**tiny, num_key_value_heads=1, pad_token_id=0, no_rope_layers=[0, 1], use_sliding_window=True, sliding_window=4)), 28, dtype=bf16, edit=old_spelling)
+write("starcoder2", Starcoder2ForCausalLM(Starcoder2Config(**tiny, num_key_value_heads=1, norm_epsilon=1e-4, sliding_window=4)), 29, dtype=bf16, edit=old_spelling)
 
 if len(sys.argv) == 1:
     # What each family's config means where it leaves fields out.

@@ -93,6 +93,11 @@ describe("a config that says what is not computed", () => {
       /rope_parameters.*full_attention and sliding_attention/,
     ],
     ["olmo3", { rope_parameters: { rope_type: "default" } }, /rope_parameters.*full_attention and sliding/],
+    [
+      "gemma3-with-images",
+      { text_config: { rope_scaling: { type: "linear", factor: 8 } } },
+      /rope_scaling.*with rope_type/,
+    ],
     ["smollm3", { no_rope_layers: [1] }, /no_rope_layers.*2 layers/],
     ["smollm3", { no_rope_layers: [1, 2] }, /no_rope_layers/],
     ["smollm3", { use_sliding_window: false }, /sliding_window.*layer_types names/],

@@ -76,6 +76,9 @@ export function readRope(config: ConfigReader, headWidth: number, defaults: Rope
   const newer = chooseEntry(config, defaults.layerType);
   if (older != null && newer != null && JSON.stringify(older) !== JSON.stringify(newer))
     throw config.refuse("rope_scaling", "nothing, beside rope_parameters");
+  // There transformers merges it into entries that have a rope_type, and does not see the older word.
+  if (defaults.layerType && typeof older === "object" && older !== null && !("rope_type" in older))
+    throw config.refuse("rope_scaling", "an object with rope_type (type is not read in this family)");
   const p = parseParameters(config, newer ?? (takesOldScaling ? older : null) ?? {});
   // A base or share among the parameters wins over the field beside them.
   const beside = { base: optionalNumber(config, baseField), share: optionalNumber(config, shareField) };
