@@ -27,7 +27,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 
 /** The imports of a source text that its folder may not make. */
 function findForbidden(folder: string, text: string): string[] {
-  const targets = [...text.matchAll(/(?:from|import)\s+"(\.[^"]+)"/g)].map((match) => match[1] ?? "");
+  const targets = [...text.matchAll(/(?:from|import)[\s(]+"(\.[^"]+)"/g)].map((match) => match[1] ?? "");
   const folders = targets.map(
     (target) =>
       /^\.\.\/([a-z]+)\//.exec(target)?.[1] ??
@@ -51,6 +51,7 @@ it.each(files)("%s imports with the flow", (name) => {
 
 it("would see an import against the flow", () => {
   expect(findForbidden("plan", 'import { x } from "../run/log.js";')).toEqual(["run"]);
+  expect(findForbidden("plan", 'const { x } = await import("../run/log.js");')).toEqual(["run"]);
   expect(findForbidden("engine", 'import type { Y } from "../graph/graph.js";')).toEqual([]);
 });
 

@@ -20,8 +20,8 @@ it("exports these names", () => {
   `);
 });
 
-it("has these commands, each with an example in its help", () => {
-  const commands = buildProgram().commands;
+it("has these commands, each with an example in its help", async () => {
+  const { commands } = await buildProgram();
   expect(commands.map((command) => command.name())).toEqual([
     "quickstart",
     "extract",

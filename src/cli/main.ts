@@ -10,8 +10,11 @@ import { VERSION } from "../base/version.js";
 import { isLater, registerCommands } from "./commands.js";
 import { notInThisVersion } from "./values.js";
 
-/** The whole command line, for the program and for the test that holds its help texts. */
-export function buildProgram(): Command {
+/**
+ * The command line, for the program and for the test that holds its help texts.
+ * @param word the command that will be run: others are left out.
+ */
+export async function buildProgram(word?: string): Promise<Command> {
   const program = new Command("sluice")
     .description(
       "Run prompts through a language model and store every layer's activations: each sample exactly once.",
@@ -22,7 +25,7 @@ export function buildProgram(): Command {
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "sluice: ")) })
     .configureHelp({ helpWidth: helpWidth() });
-  registerCommands(program);
+  await registerCommands(program, word);
   return program;
 }
 
@@ -45,7 +48,8 @@ export function normaliseArguments(args: readonly string[]): string[] {
 export async function runProgram(args: readonly string[]): Promise<number> {
   try {
     if (isLater(args[0])) throw notInThisVersion(`sluice ${args[0]}`);
-    await buildProgram().parseAsync(normaliseArguments(args), { from: "user" });
+    const program = await buildProgram(args[0]);
+    await program.parseAsync(normaliseArguments(args), { from: "user" });
     return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : EXIT_CODES.usage;

@@ -11,7 +11,6 @@ import { refuseOtherText } from "./dataset.js";
 import { type Fields, fieldAt, type RawRecord } from "./fields.js";
 import { type FileKind, isCompressed, kindOf } from "./file-kind.js";
 import { decodeText } from "./lines.js";
-import { ParquetFile } from "./parquet-file.js";
 import { textFormat } from "./record-stream.js";
 import type { TextFormat } from "./text-format.js";
 
@@ -47,6 +46,7 @@ export async function* readEveryRecord(
 
 async function* parquetRecords(path: string, columns: readonly string[] | undefined): AsyncGenerator<Buffer> {
   const used = columns && ["id", "task_id", ...columns.map((name) => name.split(".")[0] ?? name), ...columns];
+  const { ParquetFile } = await import("./parquet-file.js");
   const file = await ParquetFile.open(path, used ?? null);
   try {
     refuseMissing(columns, file.columns, path);

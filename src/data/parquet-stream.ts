@@ -7,7 +7,7 @@ import { statData } from "./data-file.js";
 import type { DatasetFile } from "./dataset.js";
 import type { RawRecord } from "./fields.js";
 import { missing } from "./locate-dataset.js";
-import { ParquetFile } from "./parquet-file.js";
+import type { ParquetFile } from "./parquet-file.js";
 import type { RecordStream, SampledRecord, ScanOptions, UnitRecords } from "./record-stream.js";
 import type { UnitEntry, UnitTable } from "./unit-table.js";
 
@@ -151,6 +151,7 @@ export class ParquetStream implements RecordStream {
     const state = facts.version;
     if (this.#current?.file.path === path && this.#current.state === state) return this.#current;
     await this.close();
+    const { ParquetFile } = await import("./parquet-file.js"); // Most datasets are none: their threads start sooner without it.
     this.#current = { file: await ParquetFile.open(path, this.#columns), state, hashes: new Map() };
     return this.#current;
   }

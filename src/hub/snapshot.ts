@@ -4,7 +4,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm, stat, statfs, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { datasetInfo, listFiles, modelInfo } from "@huggingface/hub";
 import { SluiceError, systemCode } from "../base/errors.js";
 import { downloadBlob, type HubFile } from "./download.js";
 import { cachedCommit, describeRepo, type HubRepo, isCommit, repoFolder } from "./repo.js";
@@ -132,6 +131,7 @@ async function download(client: HubClient, choose: ChooseFiles, options: Downloa
 async function askCommit(client: HubClient): Promise<string> {
   const { repo } = client;
   if (isCommit(repo.revision)) return repo.revision;
+  const { datasetInfo, modelInfo } = await import("@huggingface/hub"); // Whoever asks the Hub nothing starts sooner without it.
   const question = { name: repo.name, revision: repo.revision, ...access(client) };
   const { sha } =
     repo.kind === "model"
@@ -143,6 +143,7 @@ async function askCommit(client: HubClient): Promise<string> {
 
 async function listAll(client: HubClient, commit: string): Promise<Map<string, HubFile>> {
   const { repo } = client;
+  const { listFiles } = await import("@huggingface/hub");
   const found = new Map<string, HubFile>();
   const what = { type: repo.kind, name: repo.name };
   for await (const entry of listFiles({ repo: what, revision: commit, recursive: true, ...access(client) })) {

@@ -48,7 +48,7 @@ it("a worker that holds all that is left to it goes on when that is stored, also
   const { claims, committed } = openClaims(false);
   expect(await claims.next()).toMatchObject({ unit: OWN });
   expect(await claims.next()).toEqual({ kind: "wait" });
-  const waited = claims.wait(60_000, new AbortController().signal);
+  const waited = claims.wait(60_000, new AbortController().signal, AbortSignal.abort());
   committed.add(OWN);
   claims.forget(OWN, true);
   await waited;
@@ -60,7 +60,7 @@ it("a worker that holds all that is left to it waits for that, and no longer tha
   await claims.next();
   const told = new AbortController();
   let isOver = false;
-  const waited = claims.wait(1, told.signal).then(() => {
+  const waited = claims.wait(1, told.signal, AbortSignal.abort()).then(() => {
     isOver = true;
   });
   await sleep(30);
@@ -73,5 +73,20 @@ it("a worker that waits for others looks again after a while", async () => {
   const { claims } = openClaims(true);
   await claims.next();
   expect(await claims.next()).toEqual({ kind: "wait" });
-  await claims.wait(1, new AbortController().signal);
+  await claims.wait(1, new AbortController().signal, AbortSignal.abort());
+});
+
+it("a worker that waits for others while its engine is busy looks again when it is not", async () => {
+  const { claims } = openClaims(true);
+  await claims.next();
+  expect(await claims.next()).toEqual({ kind: "wait" });
+  const wanted = new AbortController();
+  let isOver = false;
+  const waited = claims.wait(1, new AbortController().signal, wanted.signal).then(() => {
+    isOver = true;
+  });
+  await sleep(30);
+  expect(isOver, "nobody wants a unit").toBe(false);
+  wanted.abort();
+  await waited;
 });

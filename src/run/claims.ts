@@ -88,19 +88,22 @@ export class Claims {
 
   /**
    * After a 'wait': until another answer is worth asking for. Where this worker holds all that is left itself, that is when it has stored
-   * all of it or dropped a unit, and nobody needs to be looked at; else after the time given, or as soon as nothing is left.
+   * all of it or dropped a unit, and nobody needs to be looked at; else when a unit is wanted, and from then on after the time given; or
+   * as soon as nothing is left.
    * @param pollMs milliseconds between looks at what others do; longer where a look takes long.
+   * @param wanted aborted when there is nothing else to do than what the next unit brings.
    */
-  async wait(pollMs: number, signal: AbortSignal): Promise<void> {
+  async wait(pollMs: number, signal: AbortSignal, wanted: AbortSignal): Promise<void> {
     if (this.#listOpen().length === 0 || signal.aborted) return;
     const isAlone = this.#holdsAllOpen();
-    const ended = anyOf([signal]);
+    const isWanted = wanted.aborted;
+    const ended = anyOf(isAlone || isWanted ? [signal] : [signal, wanted]);
     const end = new Promise((resolve) => ended.signal.addEventListener("abort", resolve, { once: true }));
     this.#onForgotten = () => {
       if (this.#isNothingLeft() || (isAlone && !this.#holdsAllOpen())) ended.abort(undefined);
     };
     try {
-      if (isAlone) await end;
+      if (isAlone || !isWanted) await end;
       else await this.#clock.sleep(Math.max(pollMs, 4 * this.#lookTook), ended.signal).catch(() => {});
     } finally {
       this.#onForgotten = () => {};

@@ -12,6 +12,8 @@ import type { Progress } from "./progress.js";
 
 /** The lease of the worker that completes the run. */
 const COMPLETE = "complete";
+/** On an object store, polls between two looks whether whoever completes the run is alive. */
+const POLLS_A_LOOK = 4;
 
 /** What is needed to complete a run. */
 export interface CompleteRunParts {
@@ -38,18 +40,26 @@ export async function completeRun(parts: CompleteRunParts): Promise<readonly Uni
   const hasCommitted = progress.shards > 0;
   const described = derived.finishStream(signal);
   described.catch(() => {}); // Raised below.
-  for (;;) {
+  // Others who have stored the last shards are about to write down what is in their streams, or have read more of it than this worker.
+  let mayWait = log.isRemote && log.made < log.unitTotal;
+  const waitForOthers = async () => {
+    if (mayWait && (await leases.sawOthers())) await clock.sleep(pollMs, signal);
+    mayWait = false;
+  };
+  for (let poll = 1; ; poll++) {
     const index = (await store.head("index.json"))?.version ?? null;
     if (index !== null && index !== indexBefore) {
       await described;
       return []; // Somebody has seen the whole run since.
     }
+    if (mayWait && 2 * log.countUnread() > log.unitTotal) {
+      await waitForOthers();
+      continue;
+    }
     const lease = await leases.claim(COMPLETE);
     if (lease) {
       try {
-        // Others who have stored the last shards are about to write down what is in their streams.
-        if (log.isRemote && log.made < log.unitTotal && (await leases.sawOthers()))
-          await clock.sleep(pollMs, signal);
+        await waitForOthers();
         await log.refresh();
         await refuseLostCommits(log);
         await derived.readDescribed(signal);
@@ -64,7 +74,7 @@ export async function completeRun(parts: CompleteRunParts): Promise<readonly Uni
     await described;
     if (index !== null && !hasCommitted) return [];
     await clock.sleep(pollMs, signal);
-    await leases.refresh();
+    if (!log.isRemote || poll % POLLS_A_LOOK === 0) await leases.refresh();
   }
 }
 

@@ -10,6 +10,7 @@ import { crc32 } from "@node-rs/crc32";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { hashFile } from "../shard/hash.js";
 import { pickleFormat } from "../shard/pkl-gz.js";
+import { Faults, FaultyStore } from "../store/faulty.js";
 import { MemoryStore } from "../store/memory.js";
 import type { Body } from "../store/store.js";
 import type { Commit } from "./commit.js";
@@ -91,6 +92,15 @@ it("data that is made again takes the place of what was committed, and of nothin
   await expect(createData(taken, UNIT, data, committed)).rejects.toThrow("holds other bytes than its commit");
   const others = { ...committed, sha256: "0".repeat(64) };
   await expect(createData(store, UNIT, data, others)).rejects.toThrow("this machine makes other bytes");
+});
+
+it("looks once at a name that is taken by other bytes", async () => {
+  const calls = new Faults();
+  const store = new MemoryStore();
+  await store.create(USUAL, Buffer.from("no gzip"));
+  const { compressed: _, ...plain } = data;
+  await createData(new FaultyStore(store, calls), UNIT, plain, null);
+  expect(calls.calls.filter((call) => call === `head ${USUAL}`)).toHaveLength(1);
 });
 
 it("a name that was taken and is free when it is looked at (a gc, while this worker slept) is tried again", async () => {

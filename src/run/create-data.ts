@@ -112,14 +112,13 @@ async function createSame(
       checkStored(stored, hash, `${store.uri}/${name}`);
       return hash;
     }
-    try {
-      const there = await compareStored(store, name, data, signal);
-      if (there !== undefined) return there;
-    } catch (error) {
+    const there = await compareStored(store, name, data, signal).catch(async (error: unknown) => {
       if ((await store.head(name)) !== null) throw error;
-    }
-    // Gone since, as when gc takes an orphan away while this worker sleeps: the name is free again.
-    if ((await store.head(name)) !== null) return undefined;
+      return "gone" as const;
+    });
+    if (there === "other") return undefined;
+    if (there !== "gone") return there;
+    // As when gc takes an orphan away while this worker sleeps: the name is free again.
   }
   throw new SluiceError("store", `${store.uri}/${name} is removed as often as it is there`, {
     found: `${CREATE_ATTEMPTS} times`,
@@ -127,25 +126,27 @@ async function createSame(
   });
 }
 
-/** The hash of what the object holds, where that is the file's data. */
+/** What the object holds: its hash where that is the file's data, 'other' where it is something else, 'gone' where there is none. */
 async function compareStored(
   store: Store,
   name: string,
   data: FinishedData,
   signal: AbortSignal | undefined,
-): Promise<FileHash | undefined> {
-  if ((await hashStored(store, name, data.hash.size, signal)) === data.hash.sha256) return data.hash;
-  return hashEquivalent(store, name, data, signal);
+): Promise<FileHash | "other" | "gone"> {
+  const { hash, compressed } = data;
+  const size = (await store.head(name))?.size;
+  if (size === undefined) return "gone";
+  if (size === hash.size && (await hashStored(store, name, size, signal)) === hash.sha256) return hash;
+  return (compressed && (await hashEquivalent(store, name, size, compressed, signal))) ?? "other";
 }
 
-/** The SHA-256 of an object, read in pieces; undefined where its size already tells it apart, or it has vanished. */
+/** The SHA-256 of an object, read in pieces. */
 async function hashStored(
   store: Store,
   name: string,
   size: number,
   signal: AbortSignal | undefined,
-): Promise<string | undefined> {
-  if ((await store.head(name))?.size !== size) return undefined;
+): Promise<string> {
   const hash = createHash("sha256");
   for await (const piece of readWhole(store, name, size, signal)) hash.update(piece);
   return hash.digest("hex");
@@ -159,32 +160,31 @@ async function hashStored(
 async function hashEquivalent(
   store: Store,
   name: string,
-  { compressed }: FinishedData,
+  size: number,
+  { compression, comment, sha256 }: NonNullable<FinishedData["compressed"]>,
   signal: AbortSignal | undefined,
 ): Promise<FileHash | undefined> {
-  const size = compressed && (await store.head(name))?.size;
-  if (!compressed || size === undefined) return undefined;
   const start = await store.read(name, { start: 0, end: Math.min(size, COMMENT_BYTES) });
-  if (compressed.compression.readComment(start) !== compressed.comment) return undefined;
+  if (compression.readComment(start) !== comment) return undefined;
   const outside = createHash("sha256");
   const inside = createHash("sha256");
   let sum = 0;
   async function* pieces() {
-    for await (const piece of readWhole(store, name, size ?? 0, signal)) {
+    for await (const piece of readWhole(store, name, size, signal)) {
       outside.update(piece);
       sum = crc32c(piece, sum);
       yield piece;
     }
   }
   try {
-    await pipeline(pieces, compressed.compression.expand(), async (content: AsyncIterable<Uint8Array>) => {
+    await pipeline(pieces, compression.expand(), async (content: AsyncIterable<Uint8Array>) => {
       for await (const piece of content) inside.update(piece);
     });
   } catch (error) {
     if (systemCode(error)?.startsWith("Z_")) return undefined; // Torn, or edited.
     throw error;
   }
-  if (inside.digest("hex") !== compressed.sha256) return undefined;
+  if (inside.digest("hex") !== sha256) return undefined;
   return { size, sha256: outside.digest("hex"), crc32c: formatCrc(sum), tensors: [] };
 }
 

@@ -2,7 +2,7 @@
 // A worker writes those of its own stream, and of streams that it helps with where that takes no more reading than it has
 // stored itself. Workers that share a stream take turns without a word: who finds that nobody has written since his last look writes.
 
-import { rename, writeFile } from "node:fs/promises";
+import { rename, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, realClock } from "../base/clock.js";
 import { isSluiceError } from "../base/errors.js";
@@ -117,7 +117,7 @@ export class DerivedFiles {
     await this.#writing;
     if (!run.identity.dataset.streams[workerId]) await this.#writeStream(workerId, "complete", signal);
     if (checkpointDir !== undefined)
-      await writeCopy(checkpointDir, workerId, await store.read(checkpointName(workerId)));
+      await this.#writeCopy(checkpointDir, await store.read(checkpointName(workerId)));
   }
 
   /**
@@ -216,14 +216,21 @@ export class DerivedFiles {
     const summaries = await log.summarise(signal, workerId);
     const context = { datasetPath, modelPath, status };
     const own = describeCheckpoint(run, workerId, summaries.of(workerId), context);
-    await writeCopy(checkpointDir, workerId, `${JSON.stringify(own, null, 1)}\n`);
+    await this.#writeCopy(checkpointDir, `${JSON.stringify(own, null, 1)}\n`);
   }
-}
 
-/** Writes `checkpoint_worker_N.json` into a folder of the user's; a reader never sees half of it. */
-async function writeCopy(folder: string, workerId: number, content: Uint8Array | string): Promise<void> {
-  await makeFolders(folder);
-  const file = join(folder, `checkpoint_worker_${workerId}.json`);
-  await writeFile(`${file}.${process.pid}`, content);
-  await rename(`${file}.${process.pid}`, file);
+  /** Writes `checkpoint_worker_N.json` into a folder of the user's; a reader never sees half of it, nor do workers of one id spoil each other's. */
+  async #writeCopy(folder: string, content: Uint8Array | string): Promise<void> {
+    const { workerId, clock = realClock } = this.#o;
+    await makeFolders(folder);
+    const file = join(folder, `checkpoint_worker_${workerId}.json`);
+    const temporary = `${file}.${clock.uuid()}`;
+    try {
+      await writeFile(temporary, content);
+      await rename(temporary, file);
+    } catch (error) {
+      await unlink(temporary).catch(() => {}); // There is none, or it may stay.
+      throw error;
+    }
+  }
 }

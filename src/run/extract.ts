@@ -232,6 +232,8 @@ class Extraction {
     if (first.length > 0)
       this.#reporter.note(`${plural(first.length, "finished shard")} in ${folder}: stored first`);
     await this.#checkStart(store, spool, opened, { committed: log.committed, units });
+    const indexBefore = (await store.head("index.json"))?.version ?? null;
+    // From here to the `try` nothing is awaited: what is started is stopped.
     const runner = this.#environment.createRunner(plan.load);
     // Loads the model while the commits are read; where it fails, the first unit tries again and says why.
     if (log.committed < units) runner.start().catch(() => {});
@@ -298,7 +300,6 @@ class Extraction {
     const endFinishing = log.isRemote
       ? this.#clock.every(FINISH_EVERY_MS, () => void derived.finishStream(stopping).catch(() => {}))
       : () => {};
-    const indexBefore = (await store.head("index.json"))?.version ?? null;
     const parts = {
       claims,
       leases,

@@ -64,13 +64,14 @@ export class FinishedShards {
     for (const name of names) {
       const shard = name.slice(0, -MARK.length);
       const owner = temporaryOwner(name, this.#maker);
-      if (!name.endsWith(MARK) || !names.has(shard) || (owner && this.#maker.processes.isAlive(owner)))
-        continue;
+      const isAlive = owner ? this.#maker.processes.isAlive(owner) : undefined;
+      if (!name.endsWith(MARK) || !names.has(shard) || isAlive) continue;
       const file = join(this.#folder, shard);
       const mark = await this.#read(file);
       if (mark?.commit.run !== this.#run) continue;
-      if (this.#left.has(mark.unit) || this.#left.size >= MOST_FINISHED) await this.remove(file);
-      else this.#left.set(mark.unit, { file, mark });
+      if (!this.#left.has(mark.unit) && this.#left.size < MOST_FINISHED)
+        this.#left.set(mark.unit, { file, mark });
+      else if (isAlive === false) await this.remove(file); // Of another container's nobody knows: it may be on its way.
     }
   }
 

@@ -79,6 +79,20 @@ it("passes on at once when its holder said that it had ended, or is a process of
   if (me) expect(await b.claim("tpu_0/shard_0003")).toBeNull();
 });
 
+it("of which nothing is known but that it is taken is nobody's to take over before the next look", async () => {
+  const me = ownProcess();
+  if (!me) return;
+  const b = new Leases(store, { worker: "b", process: me, leaseSeconds: 60, readsPerLook: 16 });
+  await b.refresh();
+  await leasesOf("dead", { ...me, pid: 2 ** 22 + 1 }).claim(WHAT);
+  expect(await b.claim(WHAT), "the store says that it exists").toBeNull();
+  expect(await b.claim(WHAT), "its version is not known, and so it cannot be removed").toBeNull();
+  await b.refresh();
+  await b.refresh();
+  expect(await b.claim(WHAT)).toBeNull(); // Young, where requests count.
+  expect(await names()).toEqual([`leases/${WHAT}.0`]);
+});
+
 it("of ours that we do not hold is nobody's: the reply to its creation was lost", async () => {
   const faults = new Faults((calls) => calls.at(-1) === `create leases/${WHAT}.0`, "repeated");
   const a = leasesOf("a", ownProcess(), new FaultyStore(store, faults));

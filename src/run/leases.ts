@@ -49,6 +49,7 @@ export interface LeaseOptions {
 
 interface Holder {
   readonly epoch: number;
+  /** Its version is empty where it has been found to be there and has not been looked at. */
   readonly stored: Stored;
   /** When it was seen first, by the own clock. */
   readonly since: number;
@@ -205,7 +206,7 @@ export class Leases {
   /** Whether the holder at the last look is known to be dead, or has been silent for too long. */
   async isDead(what: string): Promise<boolean> {
     const holder = this.#holders.get(what);
-    if (!holder) return false;
+    if (!holder || holder.stored.version === "") return false;
     const isYoung = this.#options.clock.now() - holder.since < this.#options.leaseSeconds * 1000;
     if (this.#isFrugal && this.#looks > 1 && isYoung && !this.#isAnyoneSilent) return false;
     const owner = await this.#readOwner(holder.stored);
@@ -303,11 +304,11 @@ export class Leases {
     return owner;
   }
 
-  /** Whether the worker itself wrote that it is done: read once, and again when its heartbeat has stopped for a while. */
+  /** Whether the worker itself wrote that it is done: read when its heartbeat has stopped for a while, and once before where requests do not count. */
   async #hasEnded(worker: string, version: string, silentMs: number): Promise<boolean> {
     if (this.#ended.has(worker)) return true;
     const heard = this.#heard.get(worker);
-    const isDue = heard === undefined || silentMs >= this.#options.leaseSeconds * 500;
+    const isDue = (heard === undefined && !this.#isFrugal) || silentMs >= this.#options.leaseSeconds * 500;
     if (!isDue || heard === version || this.#reads <= 0) return false;
     this.#reads -= 1;
     this.#heard.set(worker, version);

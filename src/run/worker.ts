@@ -67,6 +67,8 @@ class ReadAhead {
   /** Told to stop, failed, or dropped: waiting for others must end, since this very worker may be what is waited for. */
   readonly #signal: AbortSignal;
   #next: Promise<ReadUnit | null> | undefined;
+  /** Aborted when what is being claimed is waited for. */
+  #wanted = new AbortController();
 
   constructor(parts: WorkerParts, failed: AbortSignal) {
     this.#parts = parts;
@@ -75,7 +77,8 @@ class ReadAhead {
 
   /** The next unit, read; null when there is nothing left to do, or when told to stop. */
   async next(): Promise<ReadUnit | null> {
-    const current = this.#next ?? claimAndRead(this.#parts, this.#signal);
+    this.#wanted.abort();
+    const current = this.#next ?? claimAndRead(this.#parts, this.#signal, this.#wanted.signal);
     this.#next = undefined;
     const read = await current;
     if (!read) return null;
@@ -83,7 +86,8 @@ class ReadAhead {
       await release(this.#parts, read.claim);
       return null;
     }
-    this.#next = claimAndRead(this.#parts, this.#signal);
+    this.#wanted = new AbortController();
+    this.#next = claimAndRead(this.#parts, this.#signal, this.#wanted.signal);
     this.#next.catch(() => {}); // Raised when it is its turn.
     return read;
   }
@@ -96,7 +100,12 @@ class ReadAhead {
   }
 }
 
-async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<ReadUnit | null> {
+/** @param wanted aborted when the engine has nothing else to do: before, what others hold is not worth looking at. */
+async function claimAndRead(
+  parts: WorkerParts,
+  signal: AbortSignal,
+  wanted: AbortSignal,
+): Promise<ReadUnit | null> {
   const { claims, progress, reader } = parts;
   while (!signal.aborted) {
     const claim = await claims.next();
@@ -115,7 +124,7 @@ async function claimAndRead(parts: WorkerParts, signal: AbortSignal): Promise<Re
     }
     if (claim.kind === "given-up") throw await describeGivenUp(parts, claim.units);
     progress.isWaiting = true;
-    await claims.wait(parts.pollMs, signal);
+    await claims.wait(parts.pollMs, signal, wanted);
     progress.isWaiting = false;
   }
   return null;

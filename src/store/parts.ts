@@ -124,9 +124,9 @@ export async function* readParts(
   memory = uploadMemory,
 ): AsyncGenerator<FilePart, void, undefined> {
   if (start >= end) return;
+  const file = await open(path, "r");
   const ended = anyOf(signal ? [signal] : []);
   const either = ended.signal;
-  const file = await open(path, "r");
   // One length for all, also the last: buffers are used again by length.
   const length = Math.min(partBytes, end - start);
   const read = async (index: number): Promise<FilePart | null> => {
