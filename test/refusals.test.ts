@@ -50,8 +50,8 @@ it("refuses checkpoints that are no checkpoints", async () => {
   );
   await cp(TINY_MODEL, model, { recursive: true });
   const weights = join(model, "model.safetensors");
-  await truncate(weights, 100_000);
-  await expectRefusal(withModel(model), 78, "truncated in tensor", "found 100000 bytes", "Download");
+  await truncate(weights, 50_000);
+  await expectRefusal(withModel(model), 78, "truncated in tensor", "found 50000 bytes", "Download");
   await writeFile(weights, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
   await expectRefusal(withModel(model), 78, "is a pointer of Git LFS", "git lfs pull");
   await writeFile(weights, "");
@@ -100,6 +100,10 @@ it("refuses what is no run, no shard and no dataset", async () => {
   const empty = join(folder, "empty");
   await mkdir(empty);
   await expectRefusal(smallRun(empty, run), 78, `${empty} is no streams folder and holds no data files`);
+  const pipe = join(folder, "pipe.jsonl");
+  spawnSync("mkfifo", [pipe]);
+  await expectRefusal(smallRun(pipe, run), 78, `the dataset ${pipe} is no regular file; found a pipe`);
+  await expectRefusal(["streams", "--dataset", pipe, "--output-dir", run], 78, "is no regular file");
   await expectRefusal(smallRun(dataset, join(dataset, "below")), 78, `${dataset} is in the way of a folder`);
   await writeFile(join(folder, "bad.jsonl.gz"), "not compressed");
   const streams = join(folder, "streams");

@@ -22,6 +22,8 @@ export interface DataFile {
 export interface DataFacts {
   readonly size: number;
   readonly isFolder: boolean;
+  /** Whether it can be read at any place, and again: a pipe or a device cannot. */
+  readonly isFile: boolean;
   /** Changes whenever the content does. */
   readonly version: string;
 }
@@ -49,13 +51,14 @@ export async function statData(path: string): Promise<DataFacts | null> {
     });
     if (!facts) return null;
     const { size, mtimeNs, ino } = facts;
-    return { size: Number(size), isFolder: facts.isDirectory(), version: `${mtimeNs} ${size} ${ino}` };
+    const version = `${mtimeNs} ${size} ${ino}`;
+    return { size: Number(size), isFolder: facts.isDirectory(), isFile: facts.isFile(), version };
   }
   const { store, name } = await placeOf(path);
   const stored = name === "" ? null : await store.head(name);
-  if (stored) return { size: stored.size, isFolder: false, version: stored.version };
+  if (stored) return { size: stored.size, isFolder: false, isFile: true, version: stored.version };
   for await (const _ of store.list(name === "" ? "" : `${name}/`))
-    return { size: 0, isFolder: true, version: "" };
+    return { size: 0, isFolder: true, isFile: false, version: "" };
   return null;
 }
 

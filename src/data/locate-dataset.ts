@@ -21,12 +21,20 @@ export interface LocatedDataset {
 /**
  * Finds a dataset's files. What exists as a path is one: a file, a folder, or a pattern. Else `org/name`, `org/name@revision` and
  * `org/name/path` (a file, a folder or a pattern in it) are datasets of the Hub.
- * @throws SluiceError `config` where there are none; `store` where the Hub cannot be reached.
+ * @throws SluiceError `config` where there are none, or where it is a pipe or a device; `store` where the Hub cannot be reached.
  */
 export async function locateDataset(path: string, download: DownloadOptions = {}): Promise<LocatedDataset> {
   const facts = await statData(path);
   const name = basename(path);
-  if (facts) return { name, files: facts.isFolder ? await listFolder(path) : [path] };
+  if (facts?.isFolder) return { name, files: await listFolder(path) };
+  if (facts?.isFile) return { name, files: [path] };
+  if (facts) {
+    throw new SluiceError("config", `the dataset ${path} is no regular file`, {
+      found: "a pipe, a socket or a device",
+      expected: "a file, which is read at any place and more than once",
+      fix: "Write it to a file first.",
+    });
+  }
   if (isGlob(path)) {
     const files = await expandGlob(path);
     if (files.length > 0) return { name, files };
