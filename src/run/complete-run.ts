@@ -3,6 +3,7 @@
 
 import type { Clock } from "../base/clock.js";
 import { SluiceError } from "../base/errors.js";
+import { plural } from "../base/plural.js";
 import type { Unit } from "../plan/unit.js";
 import type { Store } from "../store/store.js";
 import type { DerivedFiles } from "./derived-files.js";
@@ -82,7 +83,11 @@ export async function completeRun(parts: CompleteRunParts): Promise<readonly Uni
 async function refuseLostCommits(log: CommitLog): Promise<void> {
   const lost = await log.findLostCommits();
   if (lost.length === 0) return;
-  throw new SluiceError("data", `the commits of ${lost.length} units went missing while this worker ran`, {
-    fix: "Run extract again.",
-  });
+  throw new SluiceError(
+    "data",
+    `the commits of ${plural(lost.length, "unit")} went missing while this worker ran`,
+    {
+      fix: "Run extract again.",
+    },
+  );
 }

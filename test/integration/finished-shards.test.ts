@@ -74,7 +74,7 @@ it("stores what a dead worker had finished, byte for byte, and computes the rest
 
   const ended = await runSluice(flags, env);
   expect(ended, ended.stderr).toMatchObject({ code: 0 });
-  expect(ended.stderr).toContain("1 finished shards wait in");
+  expect(ended.stderr).toContain("1 finished shard in");
   expect(await hashStored(RUN, server.url)).toEqual(await hashData(join(folder, "local")));
   const made = await commits();
   expect(made).toHaveLength(5);
@@ -97,7 +97,7 @@ it("stops its upload where it is told to leave at once, and leaves what it had f
 
   const ended = await runSluice(flags, env);
   expect(ended, ended.stderr).toMatchObject({ code: 0 });
-  expect(ended.stderr).toContain("1 finished shards wait in");
+  expect(ended.stderr).toContain("1 finished shard in");
   expect((await commits()).some(({ by }) => by.worker === left.commit.by.worker)).toBe(true);
   expect(await hashStored(RUN, server.url)).toEqual(await hashData(join(folder, "local")));
 });
@@ -109,7 +109,7 @@ it("computes again what was damaged, or is another run's", async () => {
   await writeFile(file, bytes);
   const other = await runSluice([...flags, "--output", "gs://bucket/other", "--dtype", "float32"], env);
   expect(other, other.stderr).toMatchObject({ code: 0 });
-  expect(other.stderr).not.toContain("finished shards");
+  expect(other.stderr).not.toContain("finished shard");
   expect(await marks(), "still there for its own run").toHaveLength(1);
   const ended = await runSluice(flags, env);
   expect(ended, ended.stderr).toMatchObject({ code: 0 });

@@ -292,7 +292,7 @@ it("a commit that vanishes while a worker runs is not taken for granted at the e
   hold.release();
   expect(await worker.ended).toMatchObject({
     code: 65,
-    stderr: expect.stringContaining("the commits of 1 units went missing while this worker ran"),
+    stderr: expect.stringContaining("the commits of 1 unit went missing while this worker ran"),
   });
   expect(existsSync(join(run, "index.json"))).toBe(false);
   expect(await runSluice(smallRun(dataset, run))).toMatchObject({ code: 0 });
