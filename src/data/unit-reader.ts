@@ -218,6 +218,7 @@ export class ThreadedUnitReader implements UnitReader {
 
   async close(): Promise<void> {
     this.#unwatch();
+    this.#thread.removeAllListeners("message"); // A late reply would unref the thread, whose end is waited for.
     await this.#thread.terminate();
   }
 }

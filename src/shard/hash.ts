@@ -171,6 +171,7 @@ export class Hasher implements FileHasher {
   }
 
   async close(): Promise<void> {
+    this.#thread?.removeAllListeners("message"); // A late reply would unref the thread, whose end is waited for.
     await this.#thread?.terminate();
     this.#thread = undefined;
   }
