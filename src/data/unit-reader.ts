@@ -2,6 +2,7 @@
 // that neither the heartbeat nor the engine ever waits for a tokenizer.
 
 import { Worker } from "node:worker_threads";
+import { endThread } from "../base/end-thread.js";
 import { entryPoint } from "../base/entry.js";
 import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
 import { SluiceError, systemCode } from "../base/errors.js";
@@ -218,8 +219,7 @@ export class ThreadedUnitReader implements UnitReader {
 
   async close(): Promise<void> {
     this.#unwatch();
-    this.#thread.removeAllListeners("message"); // A late reply would unref the thread, whose end is waited for.
-    await this.#thread.terminate();
+    await endThread(this.#thread);
   }
 }
 

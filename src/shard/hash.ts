@@ -6,6 +6,7 @@ import { open } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { crc32c } from "@node-rs/crc32";
 import { combineCrcs, formatCrc } from "../base/crc.js";
+import { endThread } from "../base/end-thread.js";
 import { entryPoint } from "../base/entry.js";
 import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
 
@@ -171,8 +172,7 @@ export class Hasher implements FileHasher {
   }
 
   async close(): Promise<void> {
-    this.#thread?.removeAllListeners("message"); // A late reply would unref the thread, whose end is waited for.
-    await this.#thread?.terminate();
+    if (this.#thread) await endThread(this.#thread);
     this.#thread = undefined;
   }
 
