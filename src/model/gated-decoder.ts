@@ -141,14 +141,19 @@ export function gatedMlp(
   return b.linear(activateGated(b, gate, up, c.activation), "mlp.down_proj", c.width, c.mlpBias);
 }
 
-/** What Hugging Face's modules give in these families. */
-export const LLAMA_MODULES: ModulePaths = {
+/** What Hugging Face's modules give up to the projections of attention, in these families and some others. */
+export const PROJECTION_MODULES: ModulePaths = {
   "model.embed_tokens": "embed",
   "model.layers.N": "resid_post",
   "model.layers.N.self_attn": "attn_out",
   "model.layers.N.self_attn.q_proj": "q",
   "model.layers.N.self_attn.k_proj": "k",
   "model.layers.N.self_attn.v_proj": "v",
+};
+
+/** What Hugging Face's modules give in these families. */
+export const LLAMA_MODULES: ModulePaths = {
+  ...PROJECTION_MODULES,
   "model.layers.N.self_attn.o_proj": "attn_out",
   "model.layers.N.mlp": "mlp_out",
   "model.layers.N.mlp.gate_proj": "mlp_pre",

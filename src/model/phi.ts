@@ -4,7 +4,7 @@
 import { twoLayerMlp } from "./block.js";
 import { layerNorm, readActivation } from "./decoder.js";
 import type { Family } from "./family.js";
-import { attention, gatedDecoder, readGatedDecoder } from "./gated-decoder.js";
+import { attention, gatedDecoder, PROJECTION_MODULES, readGatedDecoder } from "./gated-decoder.js";
 import type { ModulePaths } from "./parse-hooks.js";
 import { readRope } from "./rope.js";
 
@@ -47,12 +47,7 @@ export const phi: Family = {
 };
 
 const MODULES: ModulePaths = {
-  "model.embed_tokens": "embed",
-  "model.layers.N": "resid_post",
-  "model.layers.N.self_attn": "attn_out",
-  "model.layers.N.self_attn.q_proj": "q",
-  "model.layers.N.self_attn.k_proj": "k",
-  "model.layers.N.self_attn.v_proj": "v",
+  ...PROJECTION_MODULES,
   "model.layers.N.self_attn.dense": "attn_out",
   "model.layers.N.mlp": "mlp_out",
   "model.layers.N.mlp.fc1": "mlp_pre",

@@ -4,7 +4,13 @@
 import { twoLayerMlp } from "./block.js";
 import { layerNorm, readActivation } from "./decoder.js";
 import type { Family } from "./family.js";
-import { attention, gatedDecoder, preNormBlock, readGatedDecoder } from "./gated-decoder.js";
+import {
+  attention,
+  gatedDecoder,
+  PROJECTION_MODULES,
+  preNormBlock,
+  readGatedDecoder,
+} from "./gated-decoder.js";
 import { readWindow } from "./layer-types.js";
 import type { ModulePaths } from "./parse-hooks.js";
 import { readRope } from "./rope.js";
@@ -61,12 +67,7 @@ const OF_THE_TRAINING_CODE = [
 ] as const;
 
 const MODULES: ModulePaths = {
-  "model.embed_tokens": "embed",
-  "model.layers.N": "resid_post",
-  "model.layers.N.self_attn": "attn_out",
-  "model.layers.N.self_attn.q_proj": "q",
-  "model.layers.N.self_attn.k_proj": "k",
-  "model.layers.N.self_attn.v_proj": "v",
+  ...PROJECTION_MODULES,
   "model.layers.N.self_attn.o_proj": "attn_out",
   "model.layers.N.mlp": "mlp_out",
   "model.layers.N.mlp.c_fc": "mlp_pre",
