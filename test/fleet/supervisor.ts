@@ -147,9 +147,8 @@ class Fleet {
         if (!this.#isComplete) {
           const commits = await this.#countCommits();
           await this.#keepCrew(commits / units);
-          const most = Math.ceil(units * (await this.#shareToReach(commits / units, isOver)));
-          await this.#allow((await this.#countBegun()) + Math.max(0, most - commits));
-        }
+          await this.#openGate(commits, units, await this.#shareToReach(commits / units, isOver));
+        } else await this.#openGate(units, units, 1);
         if (everySeconds !== undefined && !isOver && !this.#isComplete && passed() > next) {
           this.#disturb();
           next = passed() + everySeconds * 2 * this.#share();
@@ -217,6 +216,15 @@ class Fleet {
   async #countBegun(): Promise<number> {
     const { size } = await stat(join(this.#o.folder, "computed")).catch(() => ({ size: 0 }));
     return size / 2;
+  }
+
+  /**
+   * Lets workers begin units up to a share of them. Up to all there is no limit: somebody who was stopped at the gate while others
+   * took his unit over and finished the run would wait there for ever.
+   */
+  async #openGate(commits: number, units: number, share: number): Promise<void> {
+    if (share === 1) return this.#allow(Number.POSITIVE_INFINITY);
+    await this.#allow((await this.#countBegun()) + Math.max(0, Math.ceil(units * share) - commits));
   }
 
   /** How many units all workers together may have begun; what was begun and lost counts. */
