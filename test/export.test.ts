@@ -5,6 +5,7 @@ import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { decodeBfloat16 } from "../src/base/float16.js";
+import { realProcesses } from "../src/base/process-identity.js";
 import { headerLength, parseSafetensorsHeader } from "../src/base/safetensors-header.js";
 import { openShardSamples, openStore, readActivations } from "../src/index.js";
 import { exportRun } from "../src/read/export.js";
@@ -84,7 +85,9 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
   // What a killed export leaves: some files whole, one half written.
   const names = (await readdir(out)).sort();
   await rm(join(out, `${TAP}.npy`));
-  await writeFile(join(out, `${TAP}.npy.tmp`), "half");
+  const { boot, namespace } = realProcesses.own() ?? {};
+  const dead = `${boot}_${namespace?.replace(/\D/g, "")}_${2 ** 30}_1_0a.${TAP}.npy.tmp`;
+  await writeFile(join(out, dead), "half");
   const before = await stat(join(out, "token_ids.npy"));
   const isNew: boolean[] = [];
   await exportRun(readable, { to: "npy", folder: out, taps: [TAP], onFile: (_, made) => isNew.push(made) });
@@ -92,6 +95,15 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
   expect((await npy(TAP)).data).toEqual(data);
   expect((await stat(join(out, "token_ids.npy"))).mtimeMs).toBe(before.mtimeMs);
   expect((await readdir(out)).sort()).toEqual(names);
+
+  // Several at once write the same: none takes, or removes, what another is writing.
+  const together = join(folder, "together");
+  await Promise.all(
+    Array.from({ length: 3 }, () => exportRun(readable, { to: "npy", folder: together, taps: [TAP] })),
+  );
+  expect((await readdir(together)).sort()).toEqual(names.filter((name) => !name.endsWith(".safetensors")));
+  for (const name of await readdir(together))
+    expect(await readFile(join(together, name))).toEqual(await readFile(join(out, name)));
 
   const other = join(folder, "other");
   expect(await runSluice(smallRun(dataset, other, "--seed", "7"))).toMatchObject({ code: 0 });

@@ -1,8 +1,9 @@
 // `sluice export`: a run's tensors as one file each, all samples one after the other in the order of stream and unit. Plain
-// formats; resumable, because a file exists only when it is whole.
+// formats; resumable, because a file exists only when it is whole. Exports into one folder at once write the same files, each by
+// temporary names of its own.
 
-import { open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { link, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { bytesOf, type DType, elementsOf, safetensorsName } from "../base/dtype.js";
 import { SluiceError, systemCode } from "../base/errors.js";
@@ -10,7 +11,8 @@ import { decodeBfloat16 } from "../base/float16.js";
 import { parseJson } from "../base/parse-json.js";
 import { plural } from "../base/plural.js";
 import type { Commit } from "../run/commit.js";
-import { makeFolders } from "../store/file-system.js";
+import { makeFolders, nodeFileSystem } from "../store/file-system.js";
+import { cleanTemporaries, temporaryName } from "../store/temporary.js";
 import type { ReadableRun } from "./open-run.js";
 import { readTensorOfEach, type TensorPiece } from "./read-tensor.js";
 
@@ -53,6 +55,7 @@ export async function exportRun(readable: ReadableRun, options: ExportOptions): 
   await makeFolders(options.folder);
   const names = [...options.taps, ...INDEX];
   const fileOf = (name: string) => join(options.folder, `${name}.${options.to}`);
+  await cleanTemporaries(options.folder, nodeFileSystem);
   await claimFolder(options.folder, readable.run.run, names.map(fileOf));
   const files: string[] = [];
   for (const name of names) {
@@ -68,14 +71,12 @@ export async function exportRun(readable: ReadableRun, options: ExportOptions): 
 /** Files that are there are kept, so all must be of one run: what lies there of another would be taken for this one's. */
 async function claimFolder(folder: string, run: string, files: readonly string[]): Promise<void> {
   const owner = join(folder, OWNER);
-  const found = await readFile(owner, "utf8").catch((error: unknown) => {
-    if (systemCode(error) === "ENOENT") return null;
-    throw error;
-  });
-  if (found === null && !(await Promise.all(files.map(isThere))).includes(true)) {
-    await writeFile(`${owner}.tmp`, `${JSON.stringify({ run })}\n`);
-    await rename(`${owner}.tmp`, owner);
-    return;
+  // Looked at first: another export of this run may say whose folder it is, and write a file, just now.
+  const isEmpty = !(await Promise.all(files.map(isThere))).includes(true);
+  let found = await readOwner(owner);
+  if (found === null && isEmpty) {
+    await createOwner(owner, run);
+    found = await readOwner(owner);
   }
   const parsed = ownerSchema.safeParse(found === null ? null : parseJson(found));
   if (parsed.success && parsed.data.run === run) return;
@@ -84,6 +85,28 @@ async function claimFolder(folder: string, run: string, files: readonly string[]
     expected: run.slice(0, 12),
     fix: "Name another folder with --output, or remove that one.",
   });
+}
+
+async function readOwner(owner: string): Promise<string | null> {
+  return readFile(owner, "utf8").catch((error: unknown) => {
+    if (systemCode(error) === "ENOENT") return null;
+    throw error;
+  });
+}
+
+/** Never over another's word, where the file system has hard links; and never half a file. */
+async function createOwner(owner: string, run: string): Promise<void> {
+  const temporary = temporaryOf(owner);
+  await writeFile(temporary, `${JSON.stringify({ run })}\n`);
+  await link(temporary, owner).catch(async (error: unknown) => {
+    if (systemCode(error) !== "EEXIST") await rename(temporary, owner);
+  });
+  await rm(temporary, { force: true });
+}
+
+/** Where a file is written until it is whole: a name of this process's, which a later export removes where this one is killed. */
+function temporaryOf(file: string): string {
+  return join(dirname(file), `${temporaryName()}.${basename(file)}.tmp`);
 }
 
 async function isThere(file: string): Promise<boolean> {
@@ -100,7 +123,7 @@ async function writeTensor(
   // numpy has no bfloat16: .npy files hold its values in float32, exactly.
   const dtype: DType = to === "npy" && stored.dtype === "bfloat16" ? "float32" : stored.dtype;
   const { run } = readable.run;
-  const temporary = `${file}.tmp`;
+  const temporary = temporaryOf(file);
   const out = await open(temporary, "w");
   try {
     await out.writeFile(
