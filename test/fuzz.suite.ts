@@ -180,16 +180,15 @@ export function describeFuzz(runs: number): void {
 
   describe("damaged headers", () => {
     it("safetensors", async () => {
-      const valid = ["gpt2", "smollm2-tied"].map((name) => {
-        const bytes = readFileSync(join(FIXTURES, "models", name, "model.safetensors"));
-        return bytes.subarray(0, 8 + Number(bytes.readBigUInt64LE(0)));
-      });
-      await fuzz(runs, valid, (bytes) => {
-        const size = 100_000_000;
-        const length = headerLength(bytes.subarray(0, 8), size, "x");
-        const header = parseSafetensorsHeader(bytes.subarray(8, 8 + length), size, "x");
-        for (const { start, end } of header.tensors) expect(start <= end && end <= size).toBe(true);
-      });
+      for (const name of ["gpt2", "smollm2-tied"]) {
+        const file = readFileSync(join(FIXTURES, "models", name, "model.safetensors"));
+        const size = file.length;
+        await fuzz(Math.ceil(runs / 2), [file.subarray(0, 8 + Number(file.readBigUInt64LE(0)))], (bytes) => {
+          const length = headerLength(bytes.subarray(0, 8), size, "x");
+          const header = parseSafetensorsHeader(bytes.subarray(8, 8 + length), size, "x");
+          for (const { start, end } of header.tensors) expect(start <= end && end <= size).toBe(true);
+        });
+      }
     });
 
     it("GGUF", () =>

@@ -1,29 +1,37 @@
 // The header of a safetensors file (huggingface/safetensors, README "Format"): 8 bytes of length, JSON, then the data. It
-// may come from a stranger: every number is checked before it is used.
+// may come from a stranger: every number is checked before it is used. What the Python package `safetensors` (0.8) refuses is
+// refused here, because a checkpoint that only some tools read is a broken one; and a tensor that is there twice, of which it takes the last.
 
 import { z } from "zod";
 import { SluiceError } from "./errors.js";
-import { parseJson } from "./parse-json.js";
+import { hasKeyTwice, parseJson } from "./parse-json.js";
 
 /** Longest header that is read. */
 export const MAX_HEADER_BYTES = 100_000_000;
 
-const BYTES: Readonly<Record<string, number>> = {
-  F64: 8,
-  F32: 4,
-  BF16: 2,
-  F16: 2,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-  F8_E4M3: 1,
-  F8_E5M2: 1,
-  U16: 2,
-  U32: 4,
-  U64: 8,
+const BITS: Readonly<Record<string, number>> = {
+  C64: 64,
+  F64: 64,
+  F32: 32,
+  BF16: 16,
+  F16: 16,
+  F8_E4M3: 8,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2: 8,
+  F8_E5M2FNUZ: 8,
+  F8_E8M0: 8,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  F4: 4,
+  I64: 64,
+  I32: 32,
+  I16: 16,
+  I8: 8,
+  U64: 64,
+  U32: 32,
+  U16: 16,
+  U8: 8,
+  BOOL: 8,
 };
 const size = z.number().int().nonnegative();
 const tensorSchema = z.object({
@@ -70,35 +78,40 @@ export function headerLength(prefix: Uint8Array, fileSize: number, where: string
 }
 
 /**
- * Parses and checks a header: shapes fit the byte ranges, ranges neither overlap nor pass the file's end.
+ * Parses and checks a header: shapes fit the byte ranges, and these make up all of the file behind the header, each byte once.
  * @param json the bytes after the first 8. @throws SluiceError `data` naming the file and the tensor.
  */
 export function parseSafetensorsHeader(json: Uint8Array, fileSize: number, where: string): SafetensorsHeader {
   const fail = (what: string, found?: unknown, expected?: string) =>
     new SluiceError("data", `${where}: ${what}`, { found, expected });
+  let text: string;
   let raw: unknown;
   try {
-    raw = parseJson(new TextDecoder("utf-8", { fatal: true }).decode(json));
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(json);
+    raw = parseJson(text);
   } catch (cause) {
     throw new SluiceError("data", `${where}: the safetensors header is not JSON`, { cause });
   }
   const parsed = z.record(z.string(), z.unknown()).safeParse(raw);
   if (!parsed.success) throw fail("the safetensors header is not an object");
+  if (hasKeyTwice(text, raw)) throw fail("the safetensors header has a key twice in one object");
   const dataStart = 8 + json.length;
   const tensors: HeaderTensor[] = [];
   let metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(parsed.data)) {
     if (name === "__metadata__") {
-      metadata = z.record(z.string(), z.string()).catch({}).parse(value);
+      const texts = z.record(z.string(), z.string()).nullable().safeParse(value);
+      if (!texts.success) throw fail("the safetensors header's __metadata__ is no object of texts");
+      metadata = texts.data ?? {};
       continue;
     }
     const tensor = tensorSchema.safeParse(value);
     if (!tensor.success) throw fail(`tensor ${name} has no dtype, shape and offsets`);
     const { dtype, shape, data_offsets } = tensor.data;
     const [from, to] = data_offsets;
-    const width = BYTES[dtype];
-    if (width === undefined) throw fail(`tensor ${name} has an unknown dtype`, dtype);
-    const bytes = shape.reduce((product, n) => product * n, width);
+    const bits = Object.hasOwn(BITS, dtype) ? BITS[dtype] : undefined;
+    if (bits === undefined) throw fail(`tensor ${name} has an unknown dtype`, dtype);
+    const bytes = shape.reduce((product, n) => product * n, bits) / 8;
     if (!Number.isSafeInteger(bytes) || to - from !== bytes)
       throw fail(`tensor ${name} has the wrong size`, `${to - from} bytes`, `${bytes} bytes`);
     if (dataStart + to > fileSize)
@@ -106,9 +119,15 @@ export function parseSafetensorsHeader(json: Uint8Array, fileSize: number, where
     tensors.push({ name, dtype, shape, start: dataStart + from, end: dataStart + to });
   }
   tensors.sort((a, b) => a.start - b.start || a.end - b.end);
-  for (const [i, tensor] of tensors.entries()) {
-    const before = tensors[i - 1];
-    if (before && before.end > tensor.start) throw fail(`tensors ${before.name} and ${tensor.name} overlap`);
+  let end = dataStart;
+  let before = "the header";
+  for (const tensor of tensors) {
+    if (tensor.start < end) throw fail(`tensors ${before} and ${tensor.name} overlap`);
+    if (tensor.start > end)
+      throw fail(`there is a hole between ${before} and ${tensor.name}`, `${tensor.start - end} bytes`);
+    ({ end, name: before } = tensor);
   }
+  if (end < fileSize)
+    throw fail("the file is longer than its header says", `${fileSize} bytes`, `${end} bytes`);
   return { tensors, metadata, dataStart };
 }
