@@ -2,7 +2,6 @@
 // file. It ignores the signals that mean pre-emption (they reach the whole process group, and the worker decides), and
 // dies with the worker, even from inside a native call.
 
-import { closeSync, openSync, writeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { entryPoint } from "../base/entry.js";
 import { flattenError } from "../base/error-transfer.js";
@@ -10,7 +9,7 @@ import { SluiceError } from "../base/errors.js";
 import type { LoadedModel } from "../engine/engine.js";
 import { createEngine } from "../engine/engines.js";
 import { buildGraph, openModel } from "../model/model.js";
-import { computeUnit } from "./compute-unit.js";
+import { computeIntoFile } from "./compute-into-file.js";
 import type { EngineReply, EngineRequest, LoadRequest } from "./engine-process.js";
 
 for (const signal of ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"] as const) process.on(signal, () => {});
@@ -31,16 +30,9 @@ async function answer(message: EngineRequest): Promise<EngineReply> {
     return { type: "loaded", execution: model.execution };
   }
   if (!model) throw new SluiceError("bug", "compute was asked for before load");
-  const file = openSync(message.spool, "r+");
-  try {
-    const write = (bytes: Uint8Array, offset: number) => writeAll(file, bytes, offset);
-    const result = await computeUnit(model, message.job, write, (tokens) =>
-      reply({ type: "progress", tokens }),
-    );
-    return { type: "computed", result };
-  } finally {
-    closeSync(file);
-  }
+  const { job, spool } = message;
+  const result = await computeIntoFile(model, job, spool, (tokens) => reply({ type: "progress", tokens }));
+  return { type: "computed", result };
 }
 
 async function load(request: LoadRequest): Promise<LoadedModel> {
@@ -51,11 +43,6 @@ async function load(request: LoadRequest): Promise<LoadedModel> {
     tapDType: request.tapDType,
   });
   return createEngine(request.engine, request).load(graph, checkpoint.weights);
-}
-
-function writeAll(file: number, bytes: Uint8Array, offset: number): void {
-  let done = 0;
-  while (done < bytes.length) done += writeSync(file, bytes, done, bytes.length - done, offset + done);
 }
 
 function reply(message: EngineReply): void {

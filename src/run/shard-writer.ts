@@ -170,10 +170,10 @@ export class ShardWriter {
     const draft = this.#describe(unit, samples, spooled, laidOut);
     if (file === null || !laidOut) return { data: null, draft };
     if (!compression) return { data: { file, hash: laidOut, extension }, draft };
-    const target = `${file}.z`;
+    const target = spool.compressedName(file);
     const comment = `sluice run ${run.run} unit ${unitName(unit)} size ${laidOut.size} sha256 ${laidOut.sha256}`;
     onMade(target);
-    await compression.compress(file, target, comment);
+    await compression.compress(file, target, comment, signal);
     await spool.remove(file);
     const compressed = { compression, comment, sha256: laidOut.sha256 };
     const hash = await hasher.hash(target, [], signal);

@@ -74,6 +74,13 @@ export class Spool {
     }
   }
 
+  /** Where the compressed form of a file of this worker's is to be. */
+  compressedName(path: string): string {
+    const compressed = `${path}.z`;
+    this.#files.add(compressed);
+    return compressed;
+  }
+
   /** What an error of using the folder's files means. */
   explain(cause: unknown): unknown {
     return explainDiskError(cause, { disk: this.folder, path: this.folder, flag: "--spool" });
@@ -110,14 +117,13 @@ export class Spool {
 
   /** Removes a file of this worker's; no error where it is gone. */
   async remove(path: string): Promise<void> {
-    this.#files.delete(path.replace(/\.z$/, ""));
+    this.#files.delete(path);
     if (this.#marked.delete(path)) await this.#finished?.remove(path);
     else await this.#fs.unlink(path).catch(() => {}); // Gone, or for a later start to clean.
   }
 
   /** Removes all that this worker has left, but for finished shards. */
   async removeAll(): Promise<void> {
-    for (const path of [...this.#files])
-      for (const one of [path, `${path}.z`]) if (!this.#marked.has(one)) await this.remove(one);
+    for (const path of [...this.#files]) if (!this.#marked.has(path)) await this.remove(path);
   }
 }

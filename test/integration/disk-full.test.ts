@@ -1,7 +1,7 @@
 // A disk that is too small, and one that fills up: a file system of a few MB, mounted for the test (root only; elsewhere it is skipped).
 
 import { execFileSync } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "../helpers.js";
@@ -38,6 +38,20 @@ it("refuses a run that does not fit, survives a disk that fills up, and goes on 
     expect(await runSluice(smallRun(dataset, run, "--dtype", "float32"))).toMatchObject({ code: 0 });
     const report = JSON.parse((await runSluice(["verify", run, "--deep", "--json"])).stdout);
     expect(report).toMatchObject({ complete: true, records: 1000, corrupt: [], missing: [] });
+  });
+  if (!isMounted) test.skip("no file system can be mounted here");
+});
+
+it("leaves nothing of a shard whose compressed form does not fit beside it", async (test) => {
+  const dataset = await writeJsonl(join(await temporaryFolder(), "d.jsonl"), tokenRecords(200));
+  const isMounted = await onSmallDisk("2m", async (disk) => {
+    const run = join(disk, "run");
+    const flags = smallRun(dataset, run, "--format", "pkl.gz", "--samples-per-shard", "200", "--yes");
+    const filled = await runSluice(flags);
+    expect(filled).toMatchObject({ code: 74, stderr: expect.stringContaining("is full") });
+    expect(await readdir(join(run, ".tmp"))).toEqual([]);
+    execFileSync("mount", ["-o", "remount,size=200m", disk]);
+    expect(await runSluice(flags)).toMatchObject({ code: 0 });
   });
   if (!isMounted) test.skip("no file system can be mounted here");
 });
