@@ -29,16 +29,18 @@ export class Hold {
   /** For the program; each needs a hold of its own. */
   readonly env: Readonly<Record<string, string>>;
   readonly #file: string;
+  readonly #what: string;
 
   /** @param file a name that is free, as are those that begin with it. */
   constructor(file: string, step: Step, times = 1) {
     this.#file = file;
+    this.#what = `it stays in the step "${step}", taken ${times} times`;
     this.env = { ...announceIn(file), SLUICE_TEST_HOLD: `${times} ${step}` };
   }
 
   /** Until the program stays there. @throws Error where it has ended before. */
   reached(program: Running): Promise<void> {
-    return until(() => existsSync(`${this.#file}.held`), program);
+    return until(() => existsSync(`${this.#file}.held`), program, this.#what);
   }
 
   /** Lets it go on. */

@@ -28,7 +28,14 @@ export interface Ended {
 export interface Running {
   readonly child: ChildProcess;
   readonly ended: Promise<Ended>;
+  /** What it is, and what it has said so far. */
+  describe(): string;
+  /** Kills it, and its process group where it leads one. */
+  kill(): void;
 }
+
+/** Those that have not ended. */
+const running = new Set<Running>();
 
 /** Starts `sluice` with the flags; the environment holds nothing that would change its meaning. */
 export function startSluice(
@@ -61,9 +68,22 @@ export function startProgram(
     text.stderr += part;
   });
   const ended = new Promise<Ended>((resolve) =>
-    child.on("close", (code, signal) => resolve({ code, signal, ...text })),
+    child.on("close", (code, signal) => {
+      running.delete(program);
+      resolve({ code, signal, ...text });
+    }),
   );
-  return { child, ended };
+  const describe = () =>
+    `process ${child.pid}: ${[command, ...args].join(" ")}\n${text.stdout.slice(-1000)}${text.stderr.slice(-2000)}`;
+  const kill = () => {
+    try {
+      if (detached && child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+      else child.kill("SIGKILL");
+    } catch {} // It has just ended.
+  };
+  const program: Running = { child, ended, describe, kill };
+  running.add(program);
+  return program;
 }
 
 /** Runs `sluice` to its end. */
@@ -74,18 +94,29 @@ export function runSluice(
   return startSluice(args, env).ended;
 }
 
-/** Looks again and again until something holds. @throws Error where the program that is to bring it about has ended before. */
-export async function until(holds: () => boolean | Promise<boolean>, program?: Running): Promise<void> {
+/** Looks of {@link until}, at most: some four minutes, and more on a busy machine. */
+const MOST_LOOKS = 40_000;
+
+/**
+ * Looks again and again until something holds. @param what it is, for people.
+ * @throws Error where the program that is to bring it about has ended before, or nothing has come of it for very long.
+ */
+export async function until(
+  holds: () => boolean | Promise<boolean>,
+  program?: Running,
+  what = "the test goes on",
+): Promise<void> {
   let ended: Ended | undefined;
   program?.ended.then((how) => {
     ended = how;
   });
-  for (;;) {
+  for (let looks = 0; looks < MOST_LOOKS; looks++) {
     const before = ended;
     if (await holds()) return;
-    if (before) throw new Error(`the program ended too soon: code ${before.code}, ${before.stderr}`);
+    if (before) throw new Error(`the program ended before ${what}: code ${before.code}, ${before.stderr}`);
     await sleep(5);
   }
+  throw new Error(`in ${MOST_LOOKS} looks it has not come to where ${what}; ${program?.describe() ?? ""}`);
 }
 
 /**
@@ -129,6 +160,12 @@ export async function callSluice(
 
 const folders: string[] = [];
 afterEach(async () => {
+  // Where a test has failed by its timeout, one of them may be what it waited for: what it has said tells why.
+  for (const program of running) {
+    process.stderr.write(`still runs after its test, and is killed: ${program.describe()}\n`);
+    program.kill();
+    await Promise.race([program.ended, sleep(10_000)]);
+  }
   for (const folder of folders.splice(0)) await rm(folder, { recursive: true, force: true });
 });
 

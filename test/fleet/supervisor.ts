@@ -3,7 +3,7 @@
 // commits must be the input, each unit once, with the bytes of one undisturbed worker.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseJsonBytes } from "../../src/base/parse-json.js";
@@ -17,17 +17,22 @@ import type { Store } from "../../src/store/store.js";
 import { FaultyProxy, type SeenRequest, USUAL_RATES } from "../faulty-proxy.js";
 import { startFakeGcsServer } from "../integration/fake-gcs-server.js";
 import { BUCKET, startVersitygw } from "../integration/versitygw.js";
+import { Gate } from "./gate.js";
 
 /** Compiled or not, it is started in the project's folder. */
 const ROOT = process.cwd();
 const PROGRAM = join(ROOT, "dist/cli/sluice.js");
 const MODEL = join(ROOT, "test/fixtures/models/qwen2-one-kv-head");
-const COUNTER = `file://${join(ROOT, "test/fleet/count-computed.mjs")}`;
 /** Ends that a worker may come to: done, store unreachable, pre-empted. */
 const GOOD_ENDS = [0, 74, 75];
 const POLL_MS = 500;
-/** While workers are disturbed, no unit beyond this share is begun: a quick machine must not be done before. */
-const HELD_SHARE = 0.8;
+/**
+ * While workers are disturbed, no unit beyond this share is begun: a quick machine must not be done before. What each worker computes and
+ * stores at a moment, and what the dead have left finished, comes on top.
+ */
+const HELD_SHARE = 0.7;
+/** Looks without any news after which nothing more is to come: four minutes, longer than a request is tried again and somebody sleeps. */
+const LOOKS_WITHOUT_NEWS = 480;
 
 /** Which store, behind which trouble. */
 export type StoreKind = "file" | "gcs" | "s3";
@@ -50,6 +55,8 @@ export interface SupervisorOptions {
   readonly everySeconds?: number;
   /** For how long there are disturbances; then the fleet may finish. */
   readonly seconds: number;
+  /** Signals, and kinds of faults of the store, without which it may not yet: on a slow machine little happens in so many seconds. */
+  readonly atLeast?: { readonly signals: number; readonly faultKinds: number };
   readonly leaseSeconds: number;
   /** Whether the way to the store fails. */
   readonly isFaulty: boolean;
@@ -90,6 +97,8 @@ interface Worker {
   readonly child: ChildProcess;
   readonly ended: Promise<void>;
   isStopped: boolean;
+  /** The last that it wrote to stderr. */
+  said: string;
 }
 
 /** Runs a fleet to the end of its run. @throws Error saying what is wrong with the run, or how a worker ended that must not end so. */
@@ -100,7 +109,7 @@ export async function supervise(options: SupervisorOptions): Promise<SupervisorR
   await runOnce(["extract", ...flagsOf(options, dataset, reference)]);
   const place = await openPlace(options);
   try {
-    const fleet = new Fleet(options, dataset, place);
+    const fleet = new Fleet(options, dataset, place, await Gate.close(options.folder));
     const report = await fleet.run();
     await check(options, place, new FileStore(reference), dataset);
     return report;
@@ -113,6 +122,7 @@ class Fleet {
   readonly #o: SupervisorOptions;
   readonly #dataset: string;
   readonly #place: Place;
+  readonly #gate: Gate;
   readonly #random: Random32;
   readonly #workers = new Set<Worker>();
   readonly #signals: Record<string, number> = {};
@@ -124,31 +134,38 @@ class Fleet {
   #isComplete = false;
   #failure: Error | undefined;
 
-  constructor(options: SupervisorOptions, dataset: string, place: Place) {
+  constructor(options: SupervisorOptions, dataset: string, place: Place, gate: Gate) {
     this.#o = options;
     this.#dataset = dataset;
     this.#place = place;
+    this.#gate = gate;
     this.#random = randomNumbers(`supervisor ${options.seed}`);
   }
 
   async run(): Promise<SupervisorReport> {
     const { seconds, everySeconds, records, recordsPerShard, streams } = this.#o;
     const units = streams * Math.ceil(records / streams / recordsPerShard);
-    await this.#allow(0);
     const started = performance.now();
     const passed = () => (performance.now() - started) / 1000;
     let next = 0;
     let measured = 0;
+    let news = "";
+    let heard = "";
+    let looks = 0;
     try {
       while (!this.#isComplete || this.#workers.size > 0) {
         if (this.#failure) throw this.#failure;
-        const isOver = passed() > seconds;
+        const isOver = passed() > seconds && this.#hasEnoughHappened();
         if (isOver) this.#place.proxy?.calm();
         if (!this.#isComplete) {
+          // Before the commits are counted: what is begun and committed meanwhile must not let others begin as much again.
+          const begun = await this.#gate.countBegun();
           const commits = await this.#countCommits();
           await this.#keepCrew(commits / units);
-          await this.#openGate(commits, units, await this.#shareToReach(commits / units, isOver));
-        } else await this.#openGate(units, units, 1);
+          const share = await this.#shareToReach(commits / units, isOver);
+          await this.#openGate(begun, Math.ceil(units * share) - commits, share === 1);
+          news = `${begun} units begun, ${commits} of ${units} committed, ${this.#started} workers started`;
+        } else await this.#openGate(0, 0, true);
         if (everySeconds !== undefined && !isOver && !this.#isComplete && passed() > next) {
           this.#disturb();
           next = passed() + everySeconds * 2 * this.#share();
@@ -157,6 +174,10 @@ class Fleet {
           measured = passed();
           this.#megabytes = Math.max(this.#megabytes, await measureMemory([...this.#workers]));
         }
+        const last = `${news}; signals ${JSON.stringify(this.#signals)}; ends ${JSON.stringify(this.#ends)}`;
+        looks = last === heard ? looks + 1 : 0;
+        heard = last;
+        if (looks > LOOKS_WITHOUT_NEWS) throw new Error(await this.#describeStandstill(last));
         await sleep(POLL_MS);
       }
       await Promise.all(this.#waking);
@@ -172,7 +193,7 @@ class Fleet {
       signals: this.#signals,
       ends: this.#ends,
       started: this.#started,
-      waste: (await this.#countBegun()) / units,
+      waste: (await this.#gate.countBegun()) / units,
       requests: this.#place.requests,
       faults: Object.fromEntries(this.#place.proxy?.happened ?? []),
       megabytes: this.#megabytes,
@@ -213,25 +234,32 @@ class Fleet {
     return [...this.#workers].every(({ child }) => child.pid !== undefined && running.has(child.pid));
   }
 
-  async #countBegun(): Promise<number> {
-    const { size } = await stat(join(this.#o.folder, "computed")).catch(() => ({ size: 0 }));
-    return size / 2;
-  }
-
   /**
-   * Lets workers begin units up to a share of them. Up to all there is no limit: somebody who was stopped at the gate while others
-   * took his unit over and finished the run would wait there for ever.
+   * Lets workers begin some units more. In the end there is no limit: somebody who was stopped at the gate while others took his unit
+   * over and finished the run would wait there for ever.
    */
-  async #openGate(commits: number, units: number, share: number): Promise<void> {
-    if (share === 1) return this.#allow(Number.POSITIVE_INFINITY);
-    await this.#allow((await this.#countBegun()) + Math.max(0, Math.ceil(units * share) - commits));
+  async #openGate(begun: number, more: number, isLast: boolean): Promise<void> {
+    await this.#gate.allow(isLast ? Number.POSITIVE_INFINITY : begun + Math.max(0, more));
   }
 
-  /** How many units all workers together may have begun; what was begun and lost counts. */
-  async #allow(begun: number): Promise<void> {
-    const file = join(this.#o.folder, "may-begin");
-    await writeFile(`${file}.new`, String(begun));
-    await rename(`${file}.new`, file);
+  #hasEnoughHappened(): boolean {
+    const { signals, faultKinds } = this.#o.atLeast ?? { signals: 0, faultKinds: 0 };
+    const sent = Object.values(this.#signals).reduce((sum, n) => sum + n, 0);
+    return sent >= signals && (this.#place.proxy?.happened.size ?? faultKinds) >= faultKinds;
+  }
+
+  /** Who waits for what, when nothing happens any more. */
+  async #describeStandstill(news: string): Promise<string> {
+    const workers = [...this.#workers].map(
+      ({ id, child, isStopped, said }) =>
+        `worker ${id} (process ${child.pid}${isStopped ? ", stopped by a signal" : ""}) runs, and has said: ${said.slice(-500)}`,
+    );
+    const run = this.#isComplete ? "a worker has ended well" : "the run is not complete";
+    return [
+      `seed ${this.#o.seed}: nothing has happened in ${LOOKS_WITHOUT_NEWS} looks: ${run}; ${news}`,
+      `${await this.#gate.allowed()} units may have been begun, ${await this.#gate.countBegun()} were`,
+      ...workers,
+    ].join("\n");
   }
 
   #start(id: number): void {
@@ -246,17 +274,14 @@ class Fleet {
         env: {
           ...cleanEnvironment(),
           ...this.#place.env,
+          ...this.#gate.env,
           TMPDIR: folder,
-          NODE_OPTIONS: `--import ${COUNTER}`,
-          SLUICE_TEST_COMPUTED: join(folder, "computed"),
-          SLUICE_TEST_MAY_BEGIN: join(folder, "may-begin"),
         },
         stdio: ["ignore", "ignore", "pipe"],
       },
     );
-    let said = "";
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      said = (said + text).slice(-4000);
+      worker.said = (worker.said + text).slice(-4000);
     });
     const ended = new Promise<void>((resolve) =>
       child.on("close", (code, signal) => {
@@ -265,12 +290,12 @@ class Fleet {
         this.#ends[end] = (this.#ends[end] ?? 0) + 1;
         if (code === 0) this.#isComplete = true;
         if (code !== null && !GOOD_ENDS.includes(code))
-          this.#failure ??= new Error(`a worker ended with ${code}: ${said}`);
-        if (code === 74) this.#o.say(`worker ${id} ended with 74: ${said.trim().split("\n").at(-1)}`);
+          this.#failure ??= new Error(`a worker ended with ${code}: ${worker.said}`);
+        if (code === 74) this.#o.say(`worker ${id} ended with 74: ${worker.said.trim().split("\n").at(-1)}`);
         resolve();
       }),
     );
-    const worker: Worker = { id, child, ended, isStopped: false };
+    const worker: Worker = { id, child, ended, isStopped: false, said: "" };
     this.#workers.add(worker);
   }
 

@@ -5,6 +5,8 @@ import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const TRIES = 5;
+/** For the server's start: it listens in less than a second, and in half a minute on a machine with much else to do. */
+const START_MS = 120_000;
 
 /** A server that answers. */
 export interface StartedServer {
@@ -14,7 +16,7 @@ export interface StartedServer {
 
 /**
  * Starts a program that listens on a port of 127.0.0.1. Between finding a port and listening there somebody else may take it: the
- * program ends then, and another port is tried. @throws Error where it ends every time.
+ * program ends then, and another port is tried. @throws Error where it ends every time, or runs and never answers.
  */
 export async function startServer(
   program: string,
@@ -32,21 +34,26 @@ export async function startServer(
         resolve();
       }),
     );
-    while (!hasEnded && !(await answers(url))) await sleep(50);
-    if (!hasEnded) {
-      const stop = () => {
-        child.kill("SIGKILL");
-        return ended;
-      };
-      return { url, stop };
+    const stop = () => {
+      child.kill("SIGKILL");
+      return ended;
+    };
+    const started = performance.now();
+    while (!hasEnded && !(await answers(url))) {
+      if (performance.now() - started > START_MS) {
+        await stop();
+        throw new Error(`${program} has not answered at ${url} within ${START_MS / 1000} s`);
+      }
+      await sleep(50);
     }
+    if (!hasEnded) return { url, stop };
     if (tries === TRIES) throw new Error(`${program} ended with ${child.exitCode}`);
   }
 }
 
 /** Whether anything speaks HTTP there. */
 function answers(url: string): Promise<boolean> {
-  return fetch(url).then(
+  return fetch(url, { signal: AbortSignal.timeout(START_MS) }).then(
     () => true,
     () => false,
   );
