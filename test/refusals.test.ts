@@ -104,6 +104,16 @@ it("refuses what is no run, no shard and no dataset", async () => {
   spawnSync("mkfifo", [pipe]);
   await expectRefusal(smallRun(pipe, run), 78, `the dataset ${pipe} is no regular file; found a pipe`);
   await expectRefusal(["streams", "--dataset", pipe, "--output-dir", run], 78, "is no regular file");
+  const pipes = join(folder, "pipes");
+  await mkdir(pipes);
+  spawnSync("mkfifo", [join(pipes, "a.jsonl")]);
+  const inside = `the dataset ${pipes}/a.jsonl is no regular file`;
+  await expectRefusal(smallRun(pipes, run), 78, inside);
+  await expectRefusal(
+    ["streams", "--dataset", `${pipes}/*.jsonl`, "--output-dir", join(folder, "o")],
+    78,
+    inside,
+  );
   await expectRefusal(smallRun(dataset, join(dataset, "below")), 78, `${dataset} is in the way of a folder`);
   await writeFile(join(folder, "bad.jsonl.gz"), "not compressed");
   const streams = join(folder, "streams");

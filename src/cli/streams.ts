@@ -2,9 +2,12 @@
 
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
+import { realClock } from "../base/clock.js";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
 import { plural } from "../base/plural.js";
+import { printable } from "../base/printable.js";
+import { listenForSilence } from "../base/silence.js";
 import { splitDataset } from "../data/split.js";
 import type { HubProgress } from "../hub/snapshot.js";
 import type { Flags } from "./extract-options.js";
@@ -47,6 +50,13 @@ export function registerStreams(program: Command): void {
           ? `${formatBytes(downloaded.done)} of ${formatBytes(downloaded.total)} downloaded`
           : plural(done, "record"),
       );
+      const silence = listenForSilence(realClock, (seconds) =>
+        line.print(
+          printable(
+            `sluice: warning: reading the dataset ${dataset} has not moved for ${seconds} s: does the disk or network mount that it lies on answer?`,
+          ),
+        ),
+      );
       try {
         const summary = await splitDataset({
           dataset: dataset === "arc" ? BUNDLED_TASKS : dataset,
@@ -61,10 +71,12 @@ export function registerStreams(program: Command): void {
             flags.shuffle === undefined ? undefined : parseWhole("--shuffle", String(flags.shuffle)),
           onProgress: (records) => {
             done = records;
+            silence.heard();
           },
           download: {
             onProgress: (progress) => {
               downloaded = progress;
+              silence.heard();
             },
             warn: (message) => line.print(`sluice: ${message}`),
           },
@@ -72,6 +84,7 @@ export function registerStreams(program: Command): void {
         const text = `${plural(summary.records, "record")} in ${plural(summary.num_streams, "stream")} in ${outputDir}`;
         process.stdout.write(flags.json === true ? `${JSON.stringify(summary)}\n` : `${text}\n`);
       } finally {
+        silence.end();
         line.stop();
       }
     });

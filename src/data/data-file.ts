@@ -3,7 +3,7 @@
 
 import { open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { systemCode } from "../base/errors.js";
+import { SluiceError, systemCode } from "../base/errors.js";
 import { parseBucketUri, schemeOf } from "../store/bucket-uri.js";
 import type { Store } from "../store/store.js";
 
@@ -33,9 +33,13 @@ export function isRemotePath(path: string): boolean {
   return schemeOf(path) !== undefined;
 }
 
-/** @throws SluiceError as the store's head; the system's error. */
+/** @throws SluiceError as the store's head, `config` for a pipe or a device; the system's error. */
 export async function openData(path: string): Promise<DataFile> {
-  if (!isRemotePath(path)) return open(path, "r");
+  if (!isRemotePath(path)) {
+    // A pipe is open only when somebody writes to it: the thread that opens it would wait, for ever and deaf to everything.
+    if (!(await stat(path)).isFile()) throw noRegularFile(path);
+    return open(path, "r");
+  }
   const { store, name } = await placeOf(path);
   const stored = await store.head(name);
   if (stored === null) throw absent(path);
@@ -167,6 +171,15 @@ async function placeOf(path: string): Promise<{ readonly store: Store; readonly 
   const store = stores.get(root) ?? openStore(root);
   stores.set(root, store);
   return { store, name: prefix.replace(/\/$/, "") };
+}
+
+/** A pipe or a device in the place of a dataset's file. */
+export function noRegularFile(path: string): SluiceError {
+  return new SluiceError("config", `the dataset ${path} is no regular file`, {
+    found: "a pipe, a socket or a device",
+    expected: "a file, which is read at any place and more than once",
+    fix: "Write it to a file first.",
+  });
 }
 
 /** As the system says it of a disk. */

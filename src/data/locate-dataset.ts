@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { SluiceError, systemCode } from "../base/errors.js";
 import { describeRepo, type HubRepo, parseHubId } from "../hub/repo.js";
 import { type DownloadOptions, downloadSnapshot } from "../hub/snapshot.js";
-import { isRemotePath, joinData, listData, statData } from "./data-file.js";
+import { isRemotePath, joinData, listData, noRegularFile, statData } from "./data-file.js";
 import { EXPECTED, isCompressed, kindOf } from "./file-kind.js";
 import { byCodePoint, expandGlob, isGlob, matchesGlob } from "./globs.js";
 
@@ -28,13 +28,7 @@ export async function locateDataset(path: string, download: DownloadOptions = {}
   const name = basename(path);
   if (facts?.isFolder) return { name, files: await listFolder(path) };
   if (facts?.isFile) return { name, files: [path] };
-  if (facts) {
-    throw new SluiceError("config", `the dataset ${path} is no regular file`, {
-      found: "a pipe, a socket or a device",
-      expected: "a file, which is read at any place and more than once",
-      fix: "Write it to a file first.",
-    });
-  }
+  if (facts) throw noRegularFile(path);
   if (isGlob(path)) {
     const files = await expandGlob(path);
     if (files.length > 0) return { name, files };

@@ -27,6 +27,7 @@ export interface SplitOptions {
   readonly signal?: AbortSignal;
   /** How a dataset of the Hub is brought. */
   readonly download?: DownloadOptions;
+  /** Gets the records dealt out so far, at each; 0 at each that is read to be shuffled. */
   readonly onProgress?: (records: number) => void;
 }
 
@@ -53,7 +54,7 @@ export async function splitDataset(options: SplitOptions): Promise<StreamsFile> 
       signal?.throwIfAborted();
       await writers[records % writers.length]?.write(line);
       records += 1;
-      if (records % 10_000 === 0) options.onProgress?.(records);
+      options.onProgress?.(records);
     }
     if (records === 0) throw new SluiceError("config", `the dataset ${options.dataset} has no records`);
     const streams = [];
@@ -81,7 +82,10 @@ async function* readRecords(files: readonly string[], options: SplitOptions): As
     return;
   }
   const all: Buffer[] = [];
-  for await (const line of lines) all.push(Buffer.from(line));
+  for await (const line of lines) {
+    all.push(Buffer.from(line));
+    options.onProgress?.(0);
+  }
   yield* shuffled(all, randomNumbers(`streams/${options.shuffleSeed}`));
 }
 

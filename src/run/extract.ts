@@ -4,9 +4,11 @@
 import { cacheFolder } from "../base/cache-folder.js";
 import type { Clock } from "../base/clock.js";
 import { isSluiceError, messageOf, SluiceError } from "../base/errors.js";
+import { orAborted } from "../base/or-aborted.js";
 import { plural } from "../base/plural.js";
 import { randomNumbers } from "../base/random.js";
 import { hideSecrets } from "../base/redact.js";
+import { listenForSilence } from "../base/silence.js";
 import type { Unit, UnitPlace } from "../plan/unit.js";
 import type { FileHasher } from "../shard/hash.js";
 import { describeRetry } from "../store/retry.js";
@@ -173,23 +175,33 @@ class Extraction {
 
   async #plan(): Promise<RunPlan> {
     const { stopping } = this.#preemption;
-    let told = 0;
+    const { model, dataset } = this.#options;
+    const silence = listenForSilence(this.#clock, (seconds) =>
+      this.#reporter.warn(
+        `opening the model ${model} and the dataset ${dataset} has taken more than ${seconds} s: does the disk or network mount that they lie on answer?`,
+      ),
+    );
+    let noted = 0;
     try {
-      return await this.#environment.planRun(this.#options, {
+      const plan = this.#environment.planRun(this.#options, {
         signal: stopping,
         warn: (message) => this.#reporter.warn(message),
         onProgress: ({ repo, done, total }) => {
-          if (this.#clock.now() - told < DOWNLOAD_NOTE_MS && done < total) return;
-          told = this.#clock.now();
+          silence.heard();
+          if (this.#clock.now() - noted < DOWNLOAD_NOTE_MS && done < total) return;
+          noted = this.#clock.now();
           const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
           this.#reporter.note(
             `${repo.kind} ${repo.name}: ${megabytes(done)} of ${megabytes(total)} downloaded`,
           );
         },
       });
+      return await orAborted(plan, stopping);
     } catch (error) {
       if (stopping.aborted && !isSluiceError(error)) throw preempted(this.#preemption);
       throw error;
+    } finally {
+      silence.end();
     }
   }
 

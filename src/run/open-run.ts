@@ -6,6 +6,7 @@ import { SluiceError } from "../base/errors.js";
 import { plural } from "../base/plural.js";
 import { mapAhead } from "../base/read-ahead.js";
 import { hideSecrets } from "../base/redact.js";
+import { listenForSilence } from "../base/silence.js";
 import { VERSION } from "../base/version.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
 import type { Dataset } from "../data/dataset.js";
@@ -107,7 +108,8 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   );
   weights.catch(() => {}); // Raised below.
   onNote("looking at the dataset");
-  const looked = await scan.sample(dataset, SAMPLED_RECORDS, signal);
+  const silence = listenForSilence(clock, (seconds) => onWarning(describeSilence(dataset, seconds)));
+  const looked = await scan.sample(dataset, SAMPLED_RECORDS, signal).finally(silence.end);
   await refuseMissingColumns(dataset, looked, plan.rules);
   const sizes = await measureRecords(plan, looked, onWarning, signal);
   const datasetBytes = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
@@ -240,17 +242,27 @@ async function openTables(
   return tables;
 }
 
+function describeSilence({ path }: Dataset, seconds: number): string {
+  return `reading the dataset ${path} has not moved for ${seconds} s: does the disk or network mount that it lies on answer?`;
+}
+
 /** The one pass over the dataset. */
 async function readDataset(
-  { plan, signal, scan = threadedScan, onReading }: OpenRunParts,
+  { plan, signal, scan = threadedScan, onReading, onWarning, clock = realClock }: OpenRunParts,
   what: string,
   samplesPerShard: number,
 ): Promise<UnitTable[]> {
   const { dataset, options } = plan;
   const total = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
-  const tell = (bytes: number) => onReading(what, bytes, total);
+  const silence = listenForSilence(clock, (seconds) => onWarning(describeSilence(dataset, seconds)));
+  const tell = (bytes: number) => {
+    silence.heard();
+    onReading(what, bytes, total);
+  };
   tell(0);
-  const tables = await scan.scan(dataset, samplesPerShard, options.maxSamples, tell, signal);
+  const tables = await scan
+    .scan(dataset, samplesPerShard, options.maxSamples, tell, signal)
+    .finally(silence.end);
   tell(total); // --max-samples may have ended it before.
   return tables;
 }
@@ -263,7 +275,7 @@ function refuseOtherDataset(run: RunFile, tables: readonly UnitTable[], { plan, 
 
 /** A stream of another size than at the run's creation was edited: names the first unit that differs. */
 async function refuseResized(
-  { plan, store, scan = threadedScan }: OpenRunParts,
+  { plan, store, signal, scan = threadedScan }: OpenRunParts,
   run: RunFile,
   tables: readonly UnitTable[],
 ): Promise<void> {
@@ -271,7 +283,8 @@ async function refuseResized(
     const wanted = run.identity.dataset.streams[s];
     const table = tables[s];
     if (!wanted || !table || wanted.bytes === stream.bytes) continue;
-    const [now] = await scan.scan({ ...plan.dataset, streams: [stream] }, table.samplesPerShard, undefined);
+    const changed = { ...plan.dataset, streams: [stream] };
+    const [now] = await scan.scan(changed, table.samplesPerShard, undefined, undefined, signal);
     const unit = table.units.findIndex((u, i) => now?.units[i]?.sha256 !== u.sha256);
     const from = unit * table.samplesPerShard;
     const which =
