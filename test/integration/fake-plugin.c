@@ -1,5 +1,6 @@
 // A PJRT plug-in that misbehaves as FAKE_PLUGIN says: `abort` and `hang` when it is loaded, `short` with a table that ends
-// early, `grown` with a struct that is larger than ours, `refuse` with an error from PJRT_Client_Create. Built by the tests.
+// early, `major` with another major version, `grown` with a struct that is larger than ours, `refuse` with an error from
+// PJRT_Client_Create, `nameless` with a client that does not say what it is. Built by the tests.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,10 +68,29 @@ static PJRT_Error* attributes(PJRT_Plugin_Attributes_Args* args) {
   return NULL;
 }
 
+static int clients = 0;
+
 static PJRT_Error* create_client(PJRT_Client_Create_Args* args) {
   char message[200];
-  (void)args;
+  if (mode("nameless")) {
+    args->client = (PJRT_Client*)&clients;
+    clients++;
+    return NULL;
+  }
   snprintf(message, sizeof message, "no chip here; errors not freed: %d", errors);
+  return error(PJRT_Error_Code_INTERNAL, message);
+}
+
+static PJRT_Error* destroy_client(PJRT_Client_Destroy_Args* args) {
+  (void)args;
+  clients--;
+  return NULL;
+}
+
+static PJRT_Error* platform_name(PJRT_Client_PlatformName_Args* args) {
+  char message[200];
+  (void)args;
+  snprintf(message, sizeof message, "no name; clients: %d", clients);
   return error(PJRT_Error_Code_INTERNAL, message);
 }
 
@@ -78,7 +98,7 @@ const PJRT_Api* GetPjrtApi(void) {
   if (mode("abort")) abort();
   if (mode("hang")) sleep(1000);
   api.struct_size = mode("short") ? offsetof(PJRT_Api, PJRT_Plugin_Attributes) : sizeof api;
-  api.pjrt_api_version.major_version = 0;
+  api.pjrt_api_version.major_version = mode("major") ? 1 : 0;
   api.pjrt_api_version.minor_version = 99;
   api.PJRT_Error_Destroy = destroy_error;
   api.PJRT_Error_Message = error_message;
@@ -86,5 +106,7 @@ const PJRT_Api* GetPjrtApi(void) {
   api.PJRT_Plugin_Initialize = initialize;
   api.PJRT_Plugin_Attributes = attributes;
   api.PJRT_Client_Create = create_client;
+  api.PJRT_Client_Destroy = destroy_client;
+  api.PJRT_Client_PlatformName = platform_name;
   return &api;
 }

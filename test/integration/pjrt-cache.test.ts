@@ -64,6 +64,22 @@ describe.skipIf(!CPU_PLUGIN)("the cache of executables", () => {
     for (const name of readdirSync(folder)) expect(statSync(join(folder, name)).mode & 0o777).toBe(0o600);
   });
 
+  it.each(["NPROC", "XLA_FLAGS", "LIBTPU_INIT_ARGS"])(
+    "keeps apart what another %s compiles",
+    async (name) => {
+      const before = process.env[name];
+      try {
+        expect(await run(plus("1.0"))).toEqual([false, 2]);
+        process.env[name] = name === "NPROC" ? "7" : "--xla_cpu_enable_fast_math=false";
+        expect(await run(plus("1.0"))).toEqual([false, 2]);
+        expect(await run(plus("1.0"))).toEqual([true, 2]);
+      } finally {
+        if (before === undefined) delete process.env[name];
+        else process.env[name] = before;
+      }
+    },
+  );
+
   it.each([
     ["is torn", (bytes: Buffer) => bytes.subarray(0, bytes.length - 9)],
     [

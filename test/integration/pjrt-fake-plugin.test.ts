@@ -40,6 +40,17 @@ describe.skipIf(!PJRT_HEADER)("a plug-in that is old, new, or none", () => {
       await expect(plugin.createClient()).rejects.toThrow("INTERNAL: no chip here; errors not freed: 0");
   });
 
+  it("is refused where its API has another major version", async () => {
+    await expect(open("major")).rejects.toMatchObject({ kind: "config" });
+    await expect(open("major")).rejects.toThrow(/it has PJRT API 1\.99, Sluice speaks 0/);
+  });
+
+  it("loses the client that does not say what it is", async () => {
+    const plugin = await open("nameless");
+    for (let i = 0; i < 2; i++)
+      await expect(plugin.createClient()).rejects.toThrow("INTERNAL: no name; clients: 1");
+  });
+
   it("is named when it is none", async () => {
     const file = join(folder, "text.so");
     writeFileSync(file, "no library");

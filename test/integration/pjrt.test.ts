@@ -123,6 +123,21 @@ describe.skipIf(!CPU_PLUGIN)("the PJRT binding", () => {
     await expect(client.loadCompiled(bytes, INCREMENT)).rejects.toThrow("other outputs");
   });
 
+  it("refuses an executable that the plug-in has loaded onto other devices than it was told to", async () => {
+    const executable = await client.compile(PRODUCT);
+    const bytes = executable.serialize();
+    executable.release();
+    // Such a plug-in is a program that asks for one device and is then found to mean another.
+    let asked = 0;
+    const program = {
+      ...PRODUCT,
+      get devices() {
+        return asked++ === 0 ? [device] : [other];
+      },
+    };
+    await expect(client.loadCompiled(bytes, program)).rejects.toThrow("found 0; expected 1");
+  });
+
   it.each([
     [
       "shardy",

@@ -17,6 +17,8 @@ import type { StructName } from "./structs.js";
 type Arguments<F extends FunctionName> = `${F}_Args` & StructName;
 type Values<F extends FunctionName> = ConstructorParameters<typeof Struct<Arguments<F>>>[1];
 
+/** Versions of another major number are incompatible. */
+const API_MAJOR = 0;
 const VERSION_END = API_MINOR_OFFSET + 4;
 /** What a plug-in says to a struct that has fewer fields than it knows of (pjrt_c_api_helpers.cc). */
 const TOO_SMALL = /Unexpected (\w+) size: expected (\d+), got/;
@@ -37,6 +39,8 @@ export class PjrtApi {
     const head = viewOf(copyMemory(address, VERSION_END));
     this.major = head.getInt32(API_MAJOR_OFFSET, true);
     this.minor = head.getInt32(API_MINOR_OFFSET, true);
+    if (this.major !== API_MAJOR)
+      throw new Error(`it has PJRT API ${this.version}, Sluice speaks ${API_MAJOR}: their structs differ`);
     this.#table = viewOf(copyMemory(address, Number(head.getBigUint64(API_SIZE_OFFSET, true))));
   }
 

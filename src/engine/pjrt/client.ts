@@ -28,12 +28,11 @@ export class PjrtClient implements Client, ExecutableRuntime {
   readonly #handle: Handle;
   #lastCall: Promise<unknown> = Promise.resolve();
 
-  constructor(plugin: Plugin, api: PjrtApi, events: Events, address: bigint) {
+  /** Takes over the client at an address, unless it throws. @throws PjrtError */
+  constructor(plugin: Plugin, api: PjrtApi, events: Events, client: bigint) {
     this.plugin = plugin;
     this.api = api;
     this.events = events;
-    this.#handle = new Handle("client", address, () => {});
-    const client = this.#handle.address;
     this.platform = api
       .call("PJRT_Client_PlatformName", { client })
       .text("platform_name", "platform_name_size");
@@ -45,6 +44,7 @@ export class PjrtClient implements Client, ExecutableRuntime {
       listed.pointer("addressable_devices"),
       listed.number("num_addressable_devices"),
     ).map((device) => new PjrtDevice(api, device));
+    this.#handle = new Handle("client", client, () => {});
   }
 
   async compile(program: Program): Promise<Executable> {
@@ -64,7 +64,7 @@ export class PjrtClient implements Client, ExecutableRuntime {
         compile_options_size: options.length,
       }),
     );
-    return new PjrtExecutable(this, args.pointer("executable"), program, this.devices);
+    return this.#take(args.pointer("executable"), program);
   }
 
   async loadCompiled(bytes: Uint8Array, program: Program): Promise<Executable> {
@@ -80,7 +80,7 @@ export class PjrtClient implements Client, ExecutableRuntime {
         overridden_serialized_compile_options_size: options.length,
       }),
     );
-    return new PjrtExecutable(this, args.pointer("loaded_executable"), program, this.devices);
+    return this.#take(args.pointer("loaded_executable"), program);
   }
 
   upload(bytes: Uint8Array, spec: TensorSpec, device: Device, how: keyof typeof SEMANTICS): DeviceBuffer {
@@ -134,8 +134,23 @@ export class PjrtClient implements Client, ExecutableRuntime {
     await this.events.during(this.api.callOnThread("PJRT_Client_Destroy", { client }));
   }
 
-  #compileOptions({ partitions = 1, devices, shardings = "shardy" }: Program): Uint8Array {
-    const on = devices ?? this.devices.slice(0, partitions);
+  /** @throws SluiceError `bug` where it is not on the program's devices: a plug-in may load it onto those that it was compiled for. */
+  #take(address: bigint, program: Program): PjrtExecutable {
+    const executable = new PjrtExecutable(this, address, program, this.devices);
+    const ids = (devices: readonly Device[]) => devices.map((device) => device.id).join(", ");
+    const [found, expected] = [ids(executable.devices), ids(this.#devicesOf(program))];
+    if (found === expected) return executable;
+    executable.release();
+    throw new SluiceError("bug", "an executable is on other devices than its program", { found, expected });
+  }
+
+  #devicesOf({ partitions = 1, devices }: Program): readonly Device[] {
+    return devices ?? this.devices.slice(0, partitions);
+  }
+
+  #compileOptions(program: Program): Uint8Array {
+    const { partitions = 1, shardings = "shardy" } = program;
+    const on = this.#devicesOf(program);
     if (!(partitions >= 1) || on.length < partitions || on.length % partitions !== 0)
       throw new SluiceError("bug", "a program's devices are no multiple of its partitions", {
         found: `${on.length} devices, ${partitions} partitions`,

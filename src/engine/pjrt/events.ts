@@ -40,7 +40,15 @@ export class Events {
       const id = ++this.#last;
       this.#waiting.set(id, { event, operation, resolve, reject });
       this.#begin();
-      this.#api.call("PJRT_Event_OnReady", { event: address, callback: this.#callback, user_arg: id });
+      try {
+        this.#api.call("PJRT_Event_OnReady", { event: address, callback: this.#callback, user_arg: id });
+      } catch (error) {
+        // The callback will never be called: nobody may wait for it.
+        this.#waiting.delete(id);
+        event.release();
+        this.#end();
+        throw error;
+      }
     });
     settled.catch(() => {}); // Whoever awaits it sees the error; that nobody does must not end the process.
     return settled;

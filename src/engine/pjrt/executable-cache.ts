@@ -15,6 +15,8 @@ import type { Client, Executable, Program } from "./pjrt.js";
 const LIMIT_BYTES = 4e9;
 const SUFFIX = ".pjrt";
 const FORMAT = 1;
+/** Variables that XLA's compilers read. NPROC, a CPU's threads: work is divided among so many when it is compiled, and not when it is loaded. */
+const COMPILER_SETTINGS = ["NPROC", "XLA_FLAGS", "LIBTPU_INIT_ARGS"];
 
 const headerSchema = z.object({ key: z.string(), sha256: z.string() });
 
@@ -68,6 +70,7 @@ async function keyOf(
     kinds: on.map((device) => device.kind),
     // The CPU plug-in compiles for the very processor that it runs on.
     processor: platform === "cpu" ? await describeProcessor() : "",
+    settings: COMPILER_SETTINGS.map((name) => process.env[name] ?? ""),
     text: createHash("sha256").update(program.text).digest("hex"),
     parameters: program.parameters,
     outputs: program.outputs,

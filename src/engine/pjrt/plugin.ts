@@ -67,7 +67,7 @@ class PjrtPlugin implements Plugin {
           num_options: count,
         }),
       );
-      return new PjrtClient(this, this.#api, this.#events, args.pointer("client"));
+      return await this.#take(args.pointer("client"));
     } catch (cause) {
       const found = messageOf(cause);
       if (isLibtpu(this.file) && findTpu() === null)
@@ -77,6 +77,16 @@ class PjrtPlugin implements Plugin {
           cause,
         });
       throw new SluiceError("config", `${this.file} cannot start`, { found, cause });
+    }
+  }
+
+  /** A client that cannot even say what it is does not keep its devices. */
+  async #take(client: bigint): Promise<Client> {
+    try {
+      return new PjrtClient(this, this.#api, this.#events, client);
+    } catch (error) {
+      await this.#events.during(this.#api.callOnThread("PJRT_Client_Destroy", { client })).catch(() => {});
+      throw error;
     }
   }
 }
