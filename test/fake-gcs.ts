@@ -95,6 +95,7 @@ export class FakeGcs {
   /** Where a session of this size is opened, it is said to have everything but the last bytes once the first have come: zeros. */
   skipTo: { readonly size: number; readonly offset: number } | undefined;
   readonly #server: Server;
+  readonly #stalled = new Set<IncomingMessage>();
   #generation = 1_700_000_000_000_000;
   #sessionCount = 0;
 
@@ -155,6 +156,13 @@ export class FakeGcs {
     return () => hasCome;
   }
 
+  /** Nothing fails from now on, and who waits for an answer to no avail finds the connection closed: he would wait a minute. */
+  letGo(): void {
+    this.fault = () => undefined;
+    for (const request of this.#stalled) request.socket.destroy();
+    this.#stalled.clear();
+  }
+
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "", "http://fake");
     const { pathname: path, searchParams: query } = url;
@@ -206,6 +214,7 @@ export class FakeGcs {
       throw new Refusal(fault.status, fault.message ?? "a fault");
     }
     if (fault?.kind === "stall") {
+      this.#stalled.add(request);
       request.resume();
       throw new Gone();
     }

@@ -26,7 +26,7 @@ import { closeWorkshop, openWorkshop, type Workshop, work } from "./in-process.j
 
 const COMMIT = /^(tpu_\d+)\/shard_\d+\.json$/;
 /** A worker that takes longer waits for ever. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 180_000;
 
 /** So many times as fast goes a worker's clock: a lease time's wait is 6 s. No two workers live at once, so that none takes another for dead. */
 const SPEED = 10;

@@ -58,7 +58,7 @@ describe("against a fake server", () => {
   });
 
   it("leaves no unfinished upload and no memory behind, whatever went wrong", async () => {
-    await vi.waitFor(() => expect(fake.uploads.size).toBe(0), { timeout: 30_000 });
+    await vi.waitFor(() => expect(fake.uploads.size).toBe(0), { timeout: 120_000 });
     expect(uploadMemory.used).toBe(0);
     expect(new Set(proxy.happened.keys())).toEqual(new Set(["droppedAfter", "busy", "damaged", "stalled"]));
   });
@@ -236,7 +236,7 @@ describe("S3 store", () => {
     );
     await expect(open().create("x", await makeFile(3), { signal: stop.signal })).rejects.toThrow("stop");
     const deletes = () => fake.requests.filter((request) => request.startsWith("DELETE")).length;
-    await vi.waitFor(() => expect([deletes(), fake.uploads.size]).toEqual([1, 0]), { timeout: 30_000 });
+    await vi.waitFor(() => expect([deletes(), fake.uploads.size]).toEqual([1, 0]), { timeout: 120_000 });
   });
 
   it("makes do with a server that keeps no CRC32C: size and MD5 tell", async () => {

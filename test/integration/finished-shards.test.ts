@@ -131,7 +131,7 @@ it("stores compressed shards, too; another worker's of this moment are left alon
   );
   living.child.kill("SIGSTOP");
   const before = (await readdir(spool)).sort();
-  server.fault = () => undefined;
+  server.letGo();
   const helper = startSluice([...flags, ...compressed], env);
   // It has looked into the spool before it takes its first unit; of five, the sleeper holds three at most.
   await until(async () => (await commits()).length >= 2, helper);

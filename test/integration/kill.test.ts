@@ -67,7 +67,9 @@ it(`survives ${KILLS} kills at random moments and some in every step of a unit, 
       const gone = new AbortController();
       worker.ended.then(() => gone.abort());
       const moment = hold
-        ? hold.reached(worker).catch(() => {}) // It has ended before.
+        ? hold.reached(worker).catch((error) => {
+            if (!gone.signal.aborted) throw error; // It has not ended before.
+          })
         : randomMoment(steps, pace, random, gone.signal);
       await Promise.race([worker.ended, moment]);
       const early = gone.signal.aborted ? await worker.ended : undefined;
@@ -162,7 +164,7 @@ async function randomMoment(
   signal: AbortSignal,
 ): Promise<undefined> {
   if (random() < 0.1) return sleep(random() * 1.2 * opening, undefined);
-  while (!signal.aborted && isOpening(await lastStep(file))) await sleep(2);
+  await until(async () => signal.aborted || !isOpening(await lastStep(file)), undefined, "a unit is begun");
   return sleep(random() * 0.2 * working, undefined);
 }
 

@@ -64,7 +64,10 @@ describe.skipIf(VERSITYGW === undefined)("versitygw", () => {
       for await (const { name } of store.uploads.list("")) found.push(name);
       return found;
     };
-    await vi.waitFor(async () => expect(await findUploads()).toEqual([]), { timeout: 30_000, interval: 200 });
+    await vi.waitFor(async () => expect(await findUploads()).toEqual([]), {
+      timeout: 120_000,
+      interval: 200,
+    });
     expect(new Set(proxy.happened.keys())).toEqual(new Set(["droppedAfter", "busy", "damaged", "stalled"]));
   });
 });
