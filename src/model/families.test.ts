@@ -93,6 +93,12 @@ describe("a config that says what is not computed", () => {
       /rope_parameters.*full_attention and sliding_attention/,
     ],
     ["olmo3", { rope_parameters: { rope_type: "default" } }, /rope_parameters.*full_attention and sliding/],
+    ["olmo3", { rope_parameters: null, rope_theta: 10_000 }, /rope_theta.*found 10000; expected 500000, or/],
+    [
+      "olmo3",
+      { rope_parameters: { full_attention: { rope_theta: 7 }, sliding_attention: {} }, rope_theta: 10_000 },
+      /rope_theta.*found 10000; expected 500000, or/,
+    ],
     [
       "gemma3-with-images",
       { text_config: { rope_scaling: { type: "linear", factor: 8 } } },
@@ -151,6 +157,7 @@ describe("a config that says more than it has to", () => {
     ["qwen2-one-kv-head", { use_mrope: false, sliding_window: 32_768, max_window_layers: 21 }],
     // transformers 5 takes what stands among the parameters.
     ["llama3-scaled", { rope_theta: 77 }],
+    ["olmo3", { rope_theta: 77 }],
   ])("means the same (%s, %j)", (fixture, more) => {
     const config = readJson(`models/${fixture}/config.json`);
     expect(graphOf({ ...config, ...more })).toBe(graphOf(config));

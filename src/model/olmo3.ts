@@ -32,6 +32,8 @@ export const olmo3: Family = {
         layerType,
         base: 500_000,
         takesOldScaling: layerType === "full_attention",
+        // models/olmo3/configuration_olmo3.py, convert_rope_params_to_dict: there the first to ask takes it away (5.23).
+        refusesOtherBase: layerType === "sliding_attention" && types.includes(layerType),
       });
     const ropes = {
       full_attention: ropeOf("full_attention"),

@@ -61,6 +61,8 @@ export interface RopeDefaults {
   readonly shareField?: string;
   /** The kind of layer whose entry of `rope_parameters` is wanted, in families that have one for each. */
   readonly layerType?: LayerType;
+  /** Whether it is unclear for which layers a base beside the parameters is meant, where it is not the family's. */
+  readonly refusesOtherBase?: boolean;
   /** Whether the older spelling's `rope_scaling` is meant for these layers (Gemma 3: for full attention alone). */
   readonly takesOldScaling?: boolean;
 }
@@ -82,6 +84,12 @@ export function readRope(config: ConfigReader, headWidth: number, defaults: Rope
   const p = parseParameters(config, newer ?? (takesOldScaling ? older : null) ?? {});
   // A base or share among the parameters wins over the field beside them.
   const beside = { base: optionalNumber(config, baseField), share: optionalNumber(config, shareField) };
+  const isOther = beside.base !== undefined && beside.base !== defaults.base;
+  if (defaults.refusesOtherBase && p.rope_theta == null && isOther)
+    throw config.refuse(
+      baseField,
+      `${defaults.base}, or rope_parameters with a rope_theta for each kind of layer: transformers 4 takes it for all layers, 5 for full attention alone`,
+    );
   const base = p.rope_theta ?? beside.base ?? defaults.base ?? 10_000;
   if (!(base > 0 && Number.isFinite(base))) throw config.refuse(baseField, "a positive number");
   const share = p.partial_rotary_factor ?? beside.share ?? defaults.share ?? 1;
