@@ -123,13 +123,16 @@ describe("sluice plugins install", () => {
     writeFileSync(file, "");
     process.env.PATH = saved.PATH;
     const env = { XDG_CACHE_HOME: join(folder, "cache") };
-    const [json, other] = await Promise.all([
+    const [json, other, inherited] = await Promise.all([
       runSluice(["plugins", "install", "cpu", "--json"], env),
       runSluice(["plugins", "install", "gpu"], env),
+      runSluice(["plugins", "install", "constructor"], env), // A property that every object has.
     ]);
     expect(JSON.parse(json.stdout)).toEqual({ file, package: "lammps-jax-pjrt-cpu", version, sha256: null });
     expect(other).toMatchObject({ code: 64 });
     expect(other.stderr).toContain("found gpu; expected cpu, cuda, tpu");
+    expect(inherited).toMatchObject({ code: 64 });
+    expect(inherited.stderr).toContain("found constructor; expected cpu, cuda, tpu");
   });
 });
 

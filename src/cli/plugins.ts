@@ -55,7 +55,7 @@ function parseWanted(wanted: string): {
   readonly version: string | undefined;
 } {
   const [device = "", version] = wanted.split("==");
-  if (device in PLUGIN_PACKAGES) return { device: device as PluginDevice, version };
+  if (Object.hasOwn(PLUGIN_PACKAGES, device)) return { device: device as PluginDevice, version };
   throw new SluiceError("usage", "there is no such plug-in", {
     found: device,
     expected: Object.keys(PLUGIN_PACKAGES).join(", "),

@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { roundShape } from "../plan/batch-shapes.js";
 import { batchOf } from "./model-fixtures.suite.js";
-import { padBatch } from "./xla-batch.js";
+import type { Client, Device, DeviceBuffer } from "./pjrt/pjrt.js";
+import { padBatch, uploadBatch } from "./xla-batch.js";
 
 describe("a batch as a module takes it", () => {
   const samples = fc.array(fc.array(fc.integer({ min: 1, max: 99 }), { minLength: 1, maxLength: 70 }), {
@@ -48,5 +49,41 @@ describe("a batch as a module takes it", () => {
       [2, 0.5],
       [16, 1],
     ]);
+  });
+});
+
+describe("a batch on its way to devices", () => {
+  const devices = [0, 1].map((id): Device => ({ id, kind: "cpu", memory: () => null }));
+  const padded = padBatch(batchOf([[1, 2, 3], [4]]), "rows");
+
+  it.each([0, 1, 2, 3, null])("is there as a whole or not at all (upload %s fails)", (failing) => {
+    const live = new Set<DeviceBuffer>();
+    let count = 0;
+    const upload: Client["upload"] = (bytes, spec, device) => {
+      if (count++ === failing) throw new Error("RESOURCE_EXHAUSTED");
+      expect(bytes.byteLength).toBe(4 * spec.shape.reduce((a, b) => a * b));
+      const buffer: DeviceBuffer = {
+        ...spec,
+        device,
+        toHost: () => Promise.reject(new Error("not read here")),
+        release: () => void live.delete(buffer),
+      };
+      live.add(buffer);
+      return buffer;
+    };
+    const act = () => uploadBatch({ upload }, padded, devices);
+    if (failing !== null) {
+      expect(act).toThrow("RESOURCE_EXHAUSTED");
+      expect(live.size).toBe(0);
+      return;
+    }
+    const lists = act();
+    expect(lists.map((list) => list.map(({ device, dtype, shape }) => [device.id, dtype, shape]))).toEqual(
+      [0, 1].map((id) => [
+        [id, "int32", [2, 16]],
+        [id, "int32", [4]],
+      ]),
+    );
+    expect(live).toEqual(new Set(lists.flat()));
   });
 });

@@ -1,10 +1,11 @@
 // A batch as a module of fixed shape takes it: padded to one of few shapes, and what is to be given back as an array of fixed
-// size.
+// size; and how it comes to the devices.
 
 import type { HloShape } from "../graph/stablehlo.js";
 import { roundShape } from "../plan/batch-shapes.js";
 import type { TokenBatch } from "./engine.js";
 import { meanWeights } from "./mean-weights.js";
+import type { Client, Device, DeviceBuffer } from "./pjrt/pjrt.js";
 
 /** The arguments of a module besides the weights. */
 export interface HloBatch {
@@ -34,4 +35,30 @@ export function padBatch(batch: TokenBatch, selection: "rows" | "mean" | "max"):
 function roundRows(rows: number, samples: number, length: number): number {
   const each = 2 ** Math.ceil(Math.log2(Math.max(1, rows / samples)));
   return samples * Math.min(length, each);
+}
+
+/** Uploads a batch to each device of a group: the module's first two arguments, one list a device. All of them or none. */
+export function uploadBatch(
+  client: Pick<Client, "upload">,
+  { shape, tokens, selector }: HloBatch,
+  group: readonly Device[],
+): DeviceBuffer[][] {
+  const batch = [shape.samples, shape.length];
+  const uploaded: DeviceBuffer[] = [];
+  const upload = (values: Int32Array | Float32Array, dims: readonly number[], device: Device) => {
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    const dtype = values instanceof Int32Array ? "int32" : "float32";
+    const buffer = client.upload(bytes, { dtype, shape: dims }, device, "copy");
+    uploaded.push(buffer);
+    return buffer;
+  };
+  try {
+    return group.map((device) => [
+      upload(tokens, batch, device),
+      upload(selector, selector instanceof Int32Array ? [shape.rows] : batch, device),
+    ]);
+  } catch (error) {
+    for (const buffer of uploaded) buffer.release();
+    throw error;
+  }
 }

@@ -17,7 +17,7 @@ import { deviceOf } from "./pjrt/find-plugins.js";
 import { returnFreedMemory } from "./pjrt/host-memory.js";
 import type { Client, Device, DeviceBuffer } from "./pjrt/pjrt.js";
 import { openPlugin } from "./pjrt/plugin.js";
-import { type HloBatch, padBatch } from "./xla-batch.js";
+import { padBatch, uploadBatch } from "./xla-batch.js";
 import { groupDevices } from "./xla-groups.js";
 import { XlaPrograms } from "./xla-programs.js";
 import { prepareModel } from "./xla-source.js";
@@ -41,9 +41,7 @@ export function xlaEngine(options: XlaOptions): Engine {
     name: "xla",
     async load(graph: Graph, weights: Weights): Promise<LoadedModel> {
       process.env.NPROC = String(options.threads); // XLA's own variable for the size of its thread pools on a CPU.
-      const plugin = await openPlugin(options.plugin);
-      const cpuDevices = options.cpuDevices ?? options.tensorParallel ?? 1;
-      const client = await plugin.createClient(isCpu(options) ? { cpuDevices } : {});
+      const client = await startClient(options);
       try {
         return await XlaModel.load(client, graph, weights, options);
       } catch (error) {
@@ -59,8 +57,14 @@ export function xlaEngine(options: XlaOptions): Engine {
 }
 
 /** `cpu_device_count` is an option of CPU plug-ins alone; others refuse what they do not know. */
-function isCpu({ plugin }: XlaOptions): boolean {
-  return deviceOf(plugin) === "cpu";
+async function startClient(options: XlaOptions): Promise<Client> {
+  const plugin = await openPlugin(options.plugin);
+  const cpuDevices = options.cpuDevices ?? options.tensorParallel ?? 1;
+  const client = await plugin.createClient(deviceOf(plugin.file) === "cpu" ? { cpuDevices } : {});
+  if (client.platform !== "cpu" || client.devices.length === cpuDevices) return client;
+  // A CPU plug-in by another name, which shows as many devices as it likes.
+  await client.release();
+  return plugin.createClient({ cpuDevices });
 }
 
 /** Devices that compute a batch together, and the weights on each. */
@@ -112,7 +116,7 @@ class XlaModel implements LoadedModel {
     const { selection } = this.#programs;
     const padded = padBatch(batch, selection);
     const { results, outputs } = await this.#programs.use(padded.shape, place.group, async (program) => {
-      const inputs = place.group.map((device) => this.#upload(padded, device));
+      const inputs = uploadBatch(this.#client, padded, place.group);
       const args = place.weights.map((weights, d) => [...(inputs[d] ?? []), ...weights]);
       const results = await program.executable.execute(args).finally(() => {
         for (const input of inputs.flat()) input.release();
@@ -142,21 +146,6 @@ class XlaModel implements LoadedModel {
     for (const { weights } of this.#places) for (const buffer of weights.flat()) buffer.release();
     await this.#programs.release();
     await this.#client.release();
-  }
-
-  #upload({ shape, tokens, selector }: HloBatch, device: Device): DeviceBuffer[] {
-    const { samples, length } = shape;
-    const upload = (values: Int32Array | Float32Array, dims: readonly number[]) =>
-      this.#client.upload(
-        new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
-        { dtype: values instanceof Int32Array ? "int32" : "float32", shape: dims },
-        device,
-        "copy",
-      );
-    return [
-      upload(tokens, [samples, length]),
-      upload(selector, selector instanceof Int32Array ? [shape.rows] : [samples, length]),
-    ];
   }
 }
 

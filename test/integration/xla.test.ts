@@ -1,7 +1,7 @@
 // The XLA engine on a CPU plug-in: the shared suite in float32, bfloat16 beside PyTorch's float32, several devices. Needs
 // SLUICE_TEST_PJRT_CPU, the library of a PJRT plug-in for CPUs (.ci/run fetches one).
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -70,6 +70,15 @@ describe.skipIf(plugin === "")("the XLA engine on a CPU", () => {
     }
     await four.close();
     await one.close();
+  });
+
+  it("takes one device of a CPU plug-in whose name does not say what it is", async () => {
+    const nameless = join(cache, "plugin.so");
+    copyFileSync(plugin, nameless);
+    const checkpoint = await openModel(readFixture("qwen3-window").folder);
+    const model = await loadAll(xlaEngine({ plugin: nameless, compute: "float32", threads: 2 }), checkpoint);
+    expect(model.execution).toMatchObject({ plugin: "plugin.so", platform: "cpu", devices: 1 });
+    await model.close();
   });
 
   it("rounds taps to bfloat16 on the device, to nearest, ties to even", async () => {
