@@ -1,7 +1,7 @@
 // `sluice export`: a run's tensors as one file each, all samples one after the other in the order of stream and unit. Plain
 // formats; resumable, because a file exists only when it is whole.
 
-import { open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { open, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { bytesOf, type DType, elementsOf, safetensorsName } from "../base/dtype.js";
@@ -11,6 +11,7 @@ import { parseJson } from "../base/parse-json.js";
 import { plural } from "../base/plural.js";
 import type { Commit } from "../run/commit.js";
 import { makeFolders } from "../store/file-system.js";
+import { TemporaryFiles } from "../store/temporary-files.js";
 import type { ReadableRun } from "./open-run.js";
 import { readTensorOfEach, type TensorPiece } from "./read-tensor.js";
 
@@ -53,29 +54,42 @@ export async function exportRun(readable: ReadableRun, options: ExportOptions): 
   await makeFolders(options.folder);
   const names = [...options.taps, ...INDEX];
   const fileOf = (name: string) => join(options.folder, `${name}.${options.to}`);
-  await claimFolder(options.folder, readable.run.run, names.map(fileOf));
   const files: string[] = [];
-  for (const name of names) {
-    const file = fileOf(name);
-    const isNew = !(await isThere(file));
-    if (isNew) await writeTensor(readable, withData, name, { ...options, file });
-    options.onFile?.(file, isNew);
-    files.push(file);
+  const temporary = await TemporaryFiles.open(options.folder);
+  try {
+    await claimFolder(options.folder, readable.run.run, names.map(fileOf), temporary);
+    for (const name of names) {
+      const file = fileOf(name);
+      const isNew = !(await isThere(file));
+      if (isNew) {
+        const written = temporary.newFile();
+        await writeTensor(readable, withData, name, { ...options, file: written });
+        await rename(written, file);
+      }
+      options.onFile?.(file, isNew);
+      files.push(file);
+    }
+  } finally {
+    await temporary.close();
   }
   return files;
 }
 
 /** Files that are there are kept, so all must be of one run: what lies there of another would be taken for this one's. */
-async function claimFolder(folder: string, run: string, files: readonly string[]): Promise<void> {
+async function claimFolder(
+  folder: string,
+  run: string,
+  files: readonly string[],
+  temporary: TemporaryFiles,
+): Promise<void> {
   const owner = join(folder, OWNER);
-  const found = await readFile(owner, "utf8").catch((error: unknown) => {
-    if (systemCode(error) === "ENOENT") return null;
-    throw error;
-  });
-  if (found === null && !(await Promise.all(files.map(isThere))).includes(true)) {
-    await writeFile(`${owner}.tmp`, `${JSON.stringify({ run })}\n`);
-    await rename(`${owner}.tmp`, owner);
-    return;
+  const isUsed = (await Promise.all(files.map(isThere))).includes(true);
+  let found = await readOwner(owner);
+  if (found === null && !isUsed) {
+    const claim = temporary.newFile();
+    await writeFile(claim, `${JSON.stringify({ run })}\n`, { flag: "wx" });
+    if (await temporary.publish(claim, owner)) return;
+    found = await readOwner(owner); // Another export began just now.
   }
   const parsed = ownerSchema.safeParse(found === null ? null : parseJson(found));
   if (parsed.success && parsed.data.run === run) return;
@@ -83,6 +97,13 @@ async function claimFolder(folder: string, run: string, files: readonly string[]
     found: parsed.success ? parsed.data.run.slice(0, 12) : `no word of whose they are (${OWNER})`,
     expected: run.slice(0, 12),
     fix: "Name another folder with --output, or remove that one.",
+  });
+}
+
+async function readOwner(path: string): Promise<string | null> {
+  return readFile(path, "utf8").catch((error: unknown) => {
+    if (systemCode(error) === "ENOENT") return null;
+    throw error;
   });
 }
 
@@ -100,8 +121,7 @@ async function writeTensor(
   // numpy has no bfloat16: .npy files hold its values in float32, exactly.
   const dtype: DType = to === "npy" && stored.dtype === "bfloat16" ? "float32" : stored.dtype;
   const { run } = readable.run;
-  const temporary = `${file}.tmp`;
-  const out = await open(temporary, "w");
+  const out = await open(file, "wx");
   try {
     await out.writeFile(
       to === "npy" ? npyHeader(dtype, stored.shape) : safetensorsHeader(name, dtype, stored.shape, run),
@@ -112,13 +132,9 @@ async function writeTensor(
       await out.writeFile(offsets ? offsets.join(piece) : bytes);
     }
     await out.sync();
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
   } finally {
     await out.close();
   }
-  await rename(temporary, file);
 }
 
 /** The tensor that all shards' together make. @throws SluiceError `data` where they do not fit together. */
