@@ -4,17 +4,27 @@
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { realClock } from "../src/base/clock.js";
 import { decodeBfloat16 } from "../src/base/float16.js";
-import { realProcesses } from "../src/base/process-identity.js";
+import { type ProcessIdentity, realProcesses } from "../src/base/process-identity.js";
 import { headerLength, parseSafetensorsHeader } from "../src/base/safetensors-header.js";
 import { openShardSamples, openStore, readActivations } from "../src/index.js";
 import { exportRun } from "../src/read/export.js";
 import { openRunForReading } from "../src/read/open-run.js";
 import { readInt64, readTensor } from "../src/read/read-tensor.js";
 import { FileStore } from "../src/store/file.js";
+import { type Maker, temporaryName } from "../src/store/temporary.js";
 import { callSluice, runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
 
 const TAP = "blocks.1.hook_resid_post";
+/** A process of this machine that is no more: no pid is that high. */
+const dead: Maker = {
+  clock: realClock,
+  processes: {
+    ...realProcesses,
+    own: () => ({ ...realProcesses.own(), pid: 2 ** 22 + 1 }) as ProcessIdentity,
+  },
+};
 
 it("joins the shards, goes on where it stopped, and refuses a folder of another run's", async () => {
   const folder = await temporaryFolder();
@@ -85,9 +95,7 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
   // What a killed export leaves: some files whole, one half written.
   const names = (await readdir(out)).sort();
   await rm(join(out, `${TAP}.npy`));
-  const { boot, namespace } = realProcesses.own() ?? {};
-  const dead = `${boot}_${namespace?.replace(/\D/g, "")}_${2 ** 30}_1_0a.${TAP}.npy.tmp`;
-  await writeFile(join(out, dead), "half");
+  await writeFile(join(out, `${temporaryName(dead)}.tmp`), "half");
   const before = await stat(join(out, "token_ids.npy"));
   const isNew: boolean[] = [];
   await exportRun(readable, { to: "npy", folder: out, taps: [TAP], onFile: (_, made) => isNew.push(made) });
@@ -95,15 +103,6 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
   expect((await npy(TAP)).data).toEqual(data);
   expect((await stat(join(out, "token_ids.npy"))).mtimeMs).toBe(before.mtimeMs);
   expect((await readdir(out)).sort()).toEqual(names);
-
-  // Several at once write the same: none takes, or removes, what another is writing.
-  const together = join(folder, "together");
-  await Promise.all(
-    Array.from({ length: 3 }, () => exportRun(readable, { to: "npy", folder: together, taps: [TAP] })),
-  );
-  expect((await readdir(together)).sort()).toEqual(names.filter((name) => !name.endsWith(".safetensors")));
-  for (const name of await readdir(together))
-    expect(await readFile(join(together, name))).toEqual(await readFile(join(out, name)));
 
   const other = join(folder, "other");
   expect(await runSluice(smallRun(dataset, other, "--seed", "7"))).toMatchObject({ code: 0 });
@@ -116,4 +115,35 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
   });
   await rm(join(out, "export.json"));
   expect(await callSluice(["export", run, "--to", "npy", "--output", out])).toMatchObject({ code: 78 });
+});
+
+it("lets two exports at once end well, and one of two runs have the folder", async () => {
+  const folder = await temporaryFolder();
+  const dataset = await writeJsonl(join(folder, "d.jsonl"), tokenRecords(29));
+  const readables = [];
+  for (const seed of ["1", "2"]) {
+    const run = join(folder, `run-${seed}`);
+    expect(await runSluice(smallRun(dataset, run, "--seed", seed))).toMatchObject({ code: 0 });
+    readables.push(await openRunForReading(new FileStore(run)));
+  }
+  const [one, other] = readables;
+  if (!one || !other) throw new Error("unreachable");
+  const exportTo = (readable: typeof one, into: string) =>
+    exportRun(readable, { to: "npy", folder: join(folder, into), taps: [TAP] });
+  await exportTo(one, "alone");
+  const same = await Promise.all([exportTo(one, "same"), exportTo(one, "same"), exportTo(one, "same")]);
+  expect(same).toHaveLength(3);
+  const names = (await readdir(join(folder, "alone"))).sort();
+  expect((await readdir(join(folder, "same"))).sort()).toEqual(names);
+  for (const name of names)
+    expect(await readFile(join(folder, "same", name))).toEqual(await readFile(join(folder, "alone", name)));
+
+  const ends = await Promise.allSettled([exportTo(one, "two"), exportTo(other, "two")]);
+  expect(ends.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+  expect(ends.find(({ status }) => status === "rejected")).toMatchObject({
+    reason: expect.objectContaining({
+      message: expect.stringContaining("holds exported files of another run"),
+    }),
+  });
+  expect((await readdir(join(folder, "two"))).sort()).toEqual(names);
 });

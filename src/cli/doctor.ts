@@ -8,9 +8,10 @@ import type { DoctorOptions } from "../doctor/doctor.js";
 import type { Finding } from "../doctor/finding.js";
 import { openStore } from "../store/stores.js";
 import { resolveEngine } from "./engine-flags.js";
-import { type Flags, resolveExtractOptions, resolvePlaces } from "./extract-options.js";
+import { type Flags, PROMPTS, resolveExtractOptions, resolvePlaces } from "./extract-options.js";
 import { interruptible } from "./interrupt.js";
 import { paint } from "./render.js";
+import { parseChoice } from "./values.js";
 
 const BUNDLED = fileURLToPath(new URL("../../assets/model", import.meta.url));
 /** Of each request to the store: a check that waits for minutes is of no use. */
@@ -79,6 +80,7 @@ function resolveDoctorOptions(flags: Flags, env: NodeJS.ProcessEnv): DoctorOptio
   const { output, spool } = isNamed
     ? resolvePlaces(flags, env)
     : { output: undefined, spool: text("spool", "") };
+  parseChoice("--prompt", text("prompt", "") ?? "text", PROMPTS); // Also where there is nothing yet that it would apply to.
   const isWhole = model !== undefined && dataset !== undefined;
   return {
     model,

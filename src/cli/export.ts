@@ -1,15 +1,12 @@
 // `sluice export`: a complete run as plain files, one a tensor.
 
 import type { Command } from "commander";
-import { SluiceError } from "../base/errors.js";
-import { tapOf } from "../model/hooks.js";
-import { parseHooks } from "../model/parse-hooks.js";
 import { exportRun } from "../read/export.js";
 import { openRunForReading } from "../read/open-run.js";
-import { schemeOf } from "../store/bucket-uri.js";
 import { interruptible } from "./interrupt.js";
 import { openStore } from "./open-store.js";
-import { parseChoice } from "./values.js";
+import { chooseStoredTaps } from "./stored-taps.js";
+import { localFolder, parseChoice } from "./values.js";
 
 interface ExportFlags {
   readonly to?: string;
@@ -35,9 +32,8 @@ export function registerExport(program: Command): void {
     )
     .action(async (run: string, flags: ExportFlags) => {
       const readable = await openRunForReading(openStore(run));
-      const { taps } = readable.run.identity;
-      const chosen = parseHooks(flags.hooks ?? "all", flags.layers ?? "all", taps.map(tapOf));
-      const folder = localFolder(flags.output ?? `${run}/export`);
+      const chosen = chooseStoredTaps(flags.hooks, flags.layers, readable.run.identity.taps);
+      const folder = localFolder("--output", flags.output ?? `${run}/export`);
       const exporting = (signal: AbortSignal) =>
         exportRun(readable, {
           signal,
@@ -51,13 +47,4 @@ export function registerExport(program: Command): void {
       const files = await interruptible(exporting);
       if (flags.json) process.stdout.write(`${JSON.stringify({ files })}\n`);
     });
-}
-
-/** The folder, where it is one on a disk. @throws SluiceError `usage` otherwise. */
-function localFolder(folder: string): string {
-  if (schemeOf(folder) === undefined) return folder;
-  throw new SluiceError("usage", "export writes its files to a local folder", {
-    found: folder,
-    fix: "Name one with --output ./folder.",
-  });
 }

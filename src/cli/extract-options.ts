@@ -5,12 +5,22 @@ import { availableParallelism } from "node:os";
 import { SluiceError } from "../base/errors.js";
 import type { ExtractOptions } from "../run/extract-options.js";
 import { type EngineSettings, resolveEngine } from "./engine-flags.js";
-import { parseBytes, parseChoice, parseNames, parsePositive, parseSwitch, parseWhole } from "./values.js";
+import {
+  parseBytes,
+  parseChoice,
+  parseNames,
+  parsePositive,
+  parseSwitch,
+  parseWhole,
+  refuseEmpty,
+} from "./values.js";
 
 /** The flags as commander gives them: strings and booleans, by camel-cased name. */
 export type Flags = Readonly<Record<string, string | boolean | undefined>>;
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Values of `--prompt`. */
+export const PROMPTS = ["text", "chat", "arc"] as const;
 const WORKER_ID_VARIABLES = [
   "TPU_WORKER_ID",
   "WORKER_ID",
@@ -34,7 +44,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
   const text = (name: string, variable?: string): string | undefined => {
     const flag = flags[name];
     if (typeof flag === "string" && flag !== "") return flag;
-    if (flag === "") throw emptyFlag(name);
+    if (flag === "") refuseEmpty(nameOfFlag(name), flag);
     const value = variable === undefined ? undefined : env[variable];
     return value === "" ? undefined : value;
   };
@@ -53,7 +63,7 @@ export function resolveExtractOptions(flags: Flags, env: Environment): ExtractOp
       fix: "Give one of them.",
     });
   }
-  const prompt = parseChoice("--prompt", text("prompt") ?? "text", ["text", "chat", "arc"]);
+  const prompt = parseChoice("--prompt", text("prompt") ?? "text", PROMPTS);
   const augment = whole("--augment", text("augment"), 1, 1024) ?? 1;
   if (augment > 1 && prompt !== "arc") {
     throw new SluiceError("usage", "--augment makes variants of ARC tasks", {
@@ -186,7 +196,7 @@ function refuseLongDocumentFlags(
 
 /** Where the run lives, and where its shards lie while they are under way: the variables mean other things where they ask for an upload. */
 export function resolvePlaces(flags: Flags, env: Environment): Pick<ExtractOptions, "output" | "spool"> {
-  for (const name of ["output", "spool"]) if (flags[name] === "") throw emptyFlag(name);
+  for (const name of ["output", "spool"]) if (flags[name] === "") refuseEmpty(nameOfFlag(name), "");
   const spool = typeof flags.spool === "string" ? flags.spool : undefined;
   if (typeof flags.output === "string") return { output: flags.output, spool };
   if (env.UPLOAD_TO_GCS !== undefined && parseSwitch("UPLOAD_TO_GCS", env.UPLOAD_TO_GCS)) {
@@ -203,13 +213,9 @@ export function resolvePlaces(flags: Flags, env: Environment): Pick<ExtractOptio
   return { output, spool };
 }
 
-/** `--output "$RUN"` of a script that never set RUN. */
-function emptyFlag(name: string): SluiceError {
-  const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-  return new SluiceError("usage", `${flag} is empty`, {
-    expected: "a value",
-    fix: "Is a variable of your script not set?",
-  });
+/** `--output-dir` of `outputDir`. */
+function nameOfFlag(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 function required(flag: string, value: string | undefined, expected: string): string {

@@ -1,6 +1,7 @@
 // `sluice inspect`: what is inside a run, or one of its shards.
 
 import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
@@ -8,7 +9,6 @@ import { plural } from "../base/plural.js";
 import { printable } from "../base/printable.js";
 import { TOKEN_FLAGS } from "../data/samples.js";
 import { type Hook, tapOf } from "../model/hooks.js";
-import { parseHooks } from "../model/parse-hooks.js";
 import type { WantedSample } from "../read/find-samples.js";
 import { type InspectedSample, type Inspection, inspectCommits } from "../read/inspect.js";
 import { openRunForReading, type ReadableRun } from "../read/open-run.js";
@@ -16,8 +16,10 @@ import type { Commit } from "../run/commit.js";
 import { describeNonFinite } from "../run/non-finite.js";
 import { openStore } from "./open-store.js";
 import { formatTable } from "./render.js";
+import { chooseStoredTaps } from "./stored-taps.js";
 import { parseWhole } from "./values.js";
 
+const SHARD = /(?:^|\/)tpu_(\d+)\/shard_(\d+)\.[a-z.]+$/;
 /** Columns of norms where none are named, and characters shown of a sample and of a token. */
 const COLUMNS = 6;
 /** The hooks shown of a run that has more than fit. */
@@ -53,14 +55,16 @@ export function registerInspect(program: Command): void {
       "\nExample:\n  sluice inspect ./run\n  sluice inspect ./run/tpu_0/shard_0001.safetensors\n  sluice inspect ./run --record 17 --hooks resid_post --layers 0,-1",
     )
     .action(async (target: string, flags: InspectFlags) => {
-      const shard = /(?:^|\/)tpu_(\d+)\/shard_(\d+)\.[a-z.]+$/.exec(target);
-      if (!shard && (await stat(target).catch(() => null))?.isFile()) {
+      const isFile = target !== "" && (await stat(target).catch(() => null))?.isFile() === true;
+      const place = isFile ? resolve(target) : target; // So that `shard_0001.safetensors` in its own folder is one.
+      const shard = SHARD.exec(place);
+      if (!shard && isFile) {
         throw new SluiceError("config", `${target} is no shard of a run`, {
           expected: "RUN, or RUN/tpu_0/shard_0001.safetensors",
           fix: "A shard is read with its run: name it where it lies.",
         });
       }
-      const readable = await openRunForReading(openStore(shard ? runOf(target, shard.index) : target));
+      const readable = await openRunForReading(openStore(shard ? runOf(place, shard.index) : target));
       const { log } = readable;
       const commits = shard ? readOne(readable, Number(shard[1]), Number(shard[2]) - 1) : log.commits();
       if (!shard && log.committed === 0)
@@ -69,7 +73,7 @@ export function registerInspect(program: Command): void {
         });
       const inspection = await inspectCommits(readable, commits, {
         samples: parseWhole("--samples", flags.samples ?? "2"),
-        wanted: wantedOf(flags),
+        wanted: wantedOf(flags, readable.run.identity.dataset.records),
         taps: chooseColumns(readable, flags),
         rows: parseWhole("--rows", flags.rows ?? "12", 1),
       });
@@ -86,8 +90,16 @@ function runOf(target: string, at: number): string {
 }
 
 async function* readOne({ log, store }: ReadableRun, stream: number, index: number): AsyncGenerator<Commit> {
-  const exists = index >= 0 && index < (log.unitCounts[stream] ?? 0);
-  const commit = exists ? await log.read(log.unitAt(stream, index)) : null;
+  const units = log.unitCounts[stream];
+  if (units === undefined || index < 0 || index >= units)
+    throw new SluiceError("usage", `the run at ${store.uri} has no such shard`, {
+      found: `shard ${index + 1} of stream ${stream}`,
+      expected:
+        units === undefined
+          ? `a stream from 0 to ${log.unitCounts.length - 1}`
+          : `a shard from 1 to ${units} of stream ${stream}`,
+    });
+  const commit = await log.read(log.unitAt(stream, index));
   if (commit) yield commit;
   else
     throw new SluiceError("data", `shard ${index + 1} of stream ${stream} has no commit in ${store.uri}`, {
@@ -95,10 +107,11 @@ async function* readOne({ log, store }: ReadableRun, stream: number, index: numb
     });
 }
 
-function wantedOf({ record, sample }: InspectFlags): WantedSample | undefined {
+/** @param records of the dataset. */
+function wantedOf({ record, sample }: InspectFlags, records: number): WantedSample | undefined {
   if (record !== undefined && sample !== undefined)
     throw new SluiceError("usage", "--record and --sample exclude each other", { fix: "Give one of them." });
-  if (record !== undefined) return { record: parseWhole("--record", record) };
+  if (record !== undefined) return { record: parseWhole("--record", record, 0, records - 1) };
   return sample === undefined ? undefined : { id: sample };
 }
 
@@ -106,7 +119,7 @@ function wantedOf({ record, sample }: InspectFlags): WantedSample | undefined {
 function chooseColumns({ run }: ReadableRun, { hooks, layers }: InspectFlags): string[] {
   const taps = run.identity.taps.map(tapOf);
   if (hooks !== undefined || layers !== undefined)
-    return parseHooks(hooks ?? "all", layers ?? "all", taps).map(({ name }) => name);
+    return chooseStoredTaps(hooks, layers, run.identity.taps).map(({ name }) => name);
   const all = [...new Set(taps.map(({ hook }) => hook))];
   const wanted = all.length > COLUMNS ? all.filter((hook) => USUAL.includes(hook)) : all;
   const names = wanted.length > 0 ? wanted : all.slice(0, COLUMNS);

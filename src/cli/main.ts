@@ -44,12 +44,24 @@ export function normaliseArguments(args: readonly string[]): string[] {
   });
 }
 
+/**
+ * `sluice nosuch --help` and `sluice help nosuch` become `sluice nosuch`, which is refused with what is near, and `sluice help plugins install`
+ * becomes `sluice plugins install --help`: commander would show the help of what it knows.
+ */
+function withoutHelp(program: Command, args: readonly string[]): readonly string[] {
+  const words = args[0] === "help" ? args.slice(1) : args;
+  const [word = ""] = words;
+  if (word === "" || word.startsWith("-") || word === "help") return args;
+  if (!program.commands.some((command) => command.name() === word)) return [word];
+  return words === args ? args : [...words, "--help"];
+}
+
 /** Runs one command line. @returns the exit code. */
 export async function runProgram(args: readonly string[]): Promise<number> {
   try {
     if (isLater(args[0])) throw notInThisVersion(`sluice ${args[0]}`);
     const program = await buildProgram(args[0]);
-    await program.parseAsync(normaliseArguments(args), { from: "user" });
+    await program.parseAsync(normaliseArguments(withoutHelp(program, args)), { from: "user" });
     return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (thrown) {
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : EXIT_CODES.usage;

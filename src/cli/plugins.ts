@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { messageOf, SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
 import { chooseEngine, describeTpu, findDevices, type MachineDevices } from "../engine/choose-engine.js";
-import type { FoundPlugin, PluginDevice } from "../engine/pjrt/find-plugins.js";
+import { emptyPlaces, type FoundPlugin, type PluginDevice } from "../engine/pjrt/find-plugins.js";
 import { type ProbeReply, probePlugin } from "../engine/pjrt/probe.js";
 import { type InstalledPlugin, installPlugin, PLUGIN_PACKAGES } from "./install-plugin.js";
 import { formatTable, ProgressLine } from "./render.js";
@@ -18,7 +18,14 @@ export function registerPlugins(program: Command): void {
     .description("PJRT plug-ins for CPU, CUDA and TPU: which there are, and getting one")
     .option("--json", "print one JSON document")
     .addHelpText("after", "\nExample:\n  sluice plugins\n  sluice plugins install tpu")
-    .action(async ({ json }: { json?: boolean }) => {
+    .allowExcessArguments()
+    .action(async ({ json }: { json?: boolean }, command: Command) => {
+      const [word] = command.args;
+      if (word !== undefined)
+        throw new SluiceError("usage", "sluice plugins has no such command", {
+          found: word,
+          expected: "install, or nothing: the plug-ins are listed",
+        });
       const devices = findDevices();
       const probed = await Promise.all(
         devices.plugins.map(
@@ -91,6 +98,7 @@ function describeAll(devices: MachineDevices, plugins: readonly ProbedPlugin[]):
     tpu: devices.tpu,
     cuda_gpus: devices.cudaGpus,
     auto: choiceOf(devices),
+    nothing_at: emptyPlaces(),
     plugins: plugins.map(({ file, device, source, ...reply }) => ({
       file,
       device,
@@ -125,8 +133,15 @@ function render(devices: MachineDevices, plugins: readonly ProbedPlugin[]): stri
       ? formatTable(["for", "PJRT API", "StableHLO", "found by", "library"], rows)
       : "no PJRT plug-in found: `sluice plugins install cpu`, `cuda` or `tpu` gets one",
     ...plugins.flatMap((plugin) =>
-      "reason" in plugin ? [`${plugin.file} cannot be used: ${plugin.reason}`] : [],
+      "reason" in plugin
+        ? [
+            plugin.reason.includes(plugin.file)
+              ? plugin.reason
+              : `${plugin.file} cannot be used: ${plugin.reason}`,
+          ]
+        : [],
     ),
+    ...emptyPlaces().map(({ variable, path }) => `${variable} names ${path}, where there is no plug-in`),
     "",
     `this machine: ${machine}`,
     "reason" in choice

@@ -5,11 +5,13 @@
 import { EXIT_CODES } from "../base/errors.js";
 import { runProgram } from "./main.js";
 
-// Whoever reads the output may go away (`| head`, a log that is cut off): the work is worth finishing all the same.
-for (const stream of [process.stdout, process.stderr])
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-  });
+// Whoever reads the output may go away (`| head`, a log that is cut off): the work is worth finishing all the same. A result that the
+// disk did not take is another thing: the caller must hear of it.
+let lost: NodeJS.ErrnoException | undefined;
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") lost ??= error;
+});
+process.stderr.on("error", () => {});
 
 // Node would leave with 13, which means nothing to anybody: whoever is waited for is gone, and that is a bug.
 process.once("beforeExit", () => {
@@ -18,4 +20,11 @@ process.once("beforeExit", () => {
 });
 
 const code = await runProgram(process.argv.slice(2));
+await new Promise(setImmediate); // A file's write fails at once, and says so a moment later.
+if (lost && code === 0) {
+  process.stderr.write(
+    `sluice: the output cannot be written; found ${lost.message}. Write it to another place.\n`,
+  );
+  process.exit(EXIT_CODES.store);
+}
 process.exit(code);

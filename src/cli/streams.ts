@@ -11,8 +11,9 @@ import { listenForSilence } from "../base/silence.js";
 import { splitDataset } from "../data/split.js";
 import type { HubProgress } from "../hub/snapshot.js";
 import type { Flags } from "./extract-options.js";
+import { interruptible } from "./interrupt.js";
 import { ProgressLine } from "./render.js";
-import { parseNames, parseWhole } from "./values.js";
+import { localFolder, parseNames, parseWhole, refuseEmpty } from "./values.js";
 
 /** The ARC tasks that ship with the project. */
 export const BUNDLED_TASKS = fileURLToPath(new URL("../../assets/arc/tasks.jsonl.gz", import.meta.url));
@@ -43,6 +44,8 @@ export function registerStreams(program: Command): void {
           fix: "See sluice streams --help.",
         });
       }
+      refuseEmpty("--dataset", dataset);
+      const folder = localFolder("--output-dir", outputDir);
       let done = 0;
       let downloaded: HubProgress | undefined;
       const line = new ProgressLine(() =>
@@ -58,10 +61,10 @@ export function registerStreams(program: Command): void {
         ),
       );
       try {
-        const summary = await splitDataset({
+        const split = {
           dataset: dataset === "arc" ? BUNDLED_TASKS : dataset,
           streams: parseWhole("--num-streams", String(flags.numStreams ?? 4), 1, 100_000),
-          folder: outputDir,
+          folder,
           maxSamples:
             flags.maxSamples === undefined
               ? undefined
@@ -69,18 +72,21 @@ export function registerStreams(program: Command): void {
           columns: typeof flags.column === "string" ? parseNames("--column", flags.column) : undefined,
           shuffleSeed:
             flags.shuffle === undefined ? undefined : parseWhole("--shuffle", String(flags.shuffle)),
-          onProgress: (records) => {
+          onProgress: (records: number) => {
             done = records;
             silence.heard();
           },
           download: {
-            onProgress: (progress) => {
+            onProgress: (progress: HubProgress) => {
               downloaded = progress;
               silence.heard();
             },
-            warn: (message) => line.print(`sluice: ${message}`),
+            warn: (message: string) => line.print(`sluice: ${message}`),
           },
-        });
+        };
+        const summary = await interruptible((signal) =>
+          splitDataset({ ...split, signal, download: { ...split.download, signal } }),
+        );
         const text = `${plural(summary.records, "record")} in ${plural(summary.num_streams, "stream")} in ${outputDir}`;
         process.stdout.write(flags.json === true ? `${JSON.stringify(summary)}\n` : `${text}\n`);
       } finally {

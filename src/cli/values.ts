@@ -1,6 +1,7 @@
 // Reading the values of flags and environment variables. Each parser names the flag, the value and what was expected.
 
 import { SluiceError } from "../base/errors.js";
+import { schemeOf } from "../store/bucket-uri.js";
 
 const UNITS: Readonly<Record<string, number>> = {
   "": 1,
@@ -85,5 +86,24 @@ export function parseSwitch(name: string, text: string): boolean {
   throw new SluiceError("usage", `${name} is neither true nor false`, {
     found: text,
     expected: "true or false",
+  });
+}
+
+/** `--output "$RUN"` of a script that never set RUN. @throws SluiceError `usage`. */
+export function refuseEmpty(what: string, text: string): void {
+  if (text !== "") return;
+  throw new SluiceError("usage", `${what} is empty`, {
+    expected: "a value",
+    fix: "Is a variable of your script not set?",
+  });
+}
+
+/** The folder, where it is one on a disk. @throws SluiceError `usage` otherwise. */
+export function localFolder(flag: string, folder: string): string {
+  refuseEmpty(flag, folder);
+  if (schemeOf(folder) === undefined) return folder;
+  throw new SluiceError("usage", `${flag} is no local folder`, {
+    found: folder,
+    fix: `Name one with ${flag} ./folder.`,
   });
 }

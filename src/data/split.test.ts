@@ -1,11 +1,12 @@
 // `sluice streams` from every kind of file, and datasets that are more than one file.
 
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { isSluiceError } from "../base/errors.js";
 import { openDataset } from "./dataset.js";
 import { expandGlob } from "./globs.js";
 import { splitDataset } from "./split.js";
@@ -57,6 +58,62 @@ describe("streams", () => {
     expect(await split(path)).toEqual(JSON_RECORDS);
     expect(await split(path, undefined, 2)).toEqual(JSON_RECORDS.slice(0, 2));
     expect(await split(path, ["text"])).toEqual(['{"text":"a"}', '{"text":"b"}', "not json", '{"text":"c"}']);
+  });
+
+  it("refuse a column that no record has, by name, and take one that a late record has", async () => {
+    const path = await write("late.jsonl", '{"text":"a"}\n[1]\nnot json\n{"text":"b","note":null}\n');
+    await expect(split(path, ["text", "tex"])).rejects.toSatisfy(
+      (error: unknown) =>
+        isSluiceError(error, "usage") &&
+        /--column names a column.*found tex; expected perhaps text/.test(error.message),
+    );
+    await expect(split(path, ["note"], 3)).rejects.toThrow("found note");
+    expect(await split(path, ["note"])).toHaveLength(4);
+  });
+
+  it("of two commands on one folder go to one of them whole, or to both where they are the same", async () => {
+    const path = await write("race.jsonl", '{"text":"a"}\n{"text":"b"}\n{"text":"c"}\n');
+    const start = (into: string, streams: number) =>
+      splitDataset({
+        dataset: path,
+        streams,
+        folder: join(folder, into),
+        maxSamples: undefined,
+        shuffleSeed: undefined,
+      });
+    const same = await Promise.all([start("same", 2), start("same", 2)]);
+    expect(same[0]).toEqual(same[1]);
+    const ends = await Promise.allSettled([start("two", 2), start("two", 3)]);
+    const won = ends.flatMap((end) => (end.status === "fulfilled" ? [end.value] : []));
+    expect(won).toHaveLength(1);
+    for (const end of ends)
+      if (end.status === "rejected") expect(end.reason.message).toContain("already holds streams");
+    expect((await readdir(join(folder, "two"))).sort()).toEqual(
+      [...(won[0]?.streams ?? []).map(({ file }) => file), "streams.json"].sort(),
+    );
+    for (const { file, bytes } of won[0]?.streams ?? [])
+      expect((await readFile(join(folder, "two", file))).length).toBe(bytes);
+  });
+
+  it("leave nothing behind when told to stop, and overwrite no file that is there", async () => {
+    const path = await write("stop.jsonl", '{"text":"a"}\n{"text":"b"}\n');
+    const into = join(folder, "stopped");
+    const options = {
+      dataset: path,
+      streams: 2,
+      folder: into,
+      maxSamples: undefined,
+      shuffleSeed: undefined,
+    };
+    await expect(splitDataset({ ...options, signal: AbortSignal.abort(new Error("stop")) })).rejects.toThrow(
+      "stop",
+    );
+    expect(await readdir(into)).toEqual([]);
+    await write("stopped/stream_001.jsonl", "somebody's");
+    await expect(splitDataset(options)).rejects.toThrow(
+      /already holds streams; found another stream_001.jsonl/,
+    );
+    expect(await readFile(join(into, "stream_001.jsonl"), "utf8")).toBe("somebody's");
   });
 
   it("take gzip of several members, and zstd of several frames", async () => {

@@ -3,6 +3,7 @@
 
 import { formatBytes } from "../base/format-bytes.js";
 import { plural } from "../base/plural.js";
+import { refuseMissingColumns } from "../data/check-columns.js";
 import { openDataset } from "../data/dataset.js";
 import { sampleDataset } from "../data/scan.js";
 import { openTokenizer } from "../data/tokenizer.js";
@@ -92,6 +93,7 @@ export async function* checkDataset(
     if (!options) return;
     const warnings: string[] = [];
     const plan = await planRun(options, { warn: () => {} });
+    await refuseMissingColumns(opened, records, plan.rules);
     const sizes = await measureRecords(plan, records, (message) => warnings.push(message), signal);
     const empty = sizes.filter(({ samples }) => samples === 0).length;
     const tokens = sizes.reduce((sum, size) => sum + size.tokens, 0) / Math.max(1, sizes.length);

@@ -1,9 +1,8 @@
 // `sluice export`: a run's tensors as one file each, all samples one after the other in the order of stream and unit. Plain
-// formats; resumable, because a file exists only when it is whole. Exports into one folder at once write the same files, each by
-// temporary names of its own.
+// formats; resumable, because a file exists only when it is whole.
 
-import { link, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { open, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { z } from "zod";
 import { bytesOf, type DType, elementsOf, safetensorsName } from "../base/dtype.js";
 import { SluiceError, systemCode } from "../base/errors.js";
@@ -11,8 +10,8 @@ import { decodeBfloat16 } from "../base/float16.js";
 import { parseJson } from "../base/parse-json.js";
 import { plural } from "../base/plural.js";
 import type { Commit } from "../run/commit.js";
-import { makeFolders, nodeFileSystem } from "../store/file-system.js";
-import { cleanTemporaries, temporaryName } from "../store/temporary.js";
+import { makeFolders } from "../store/file-system.js";
+import { TemporaryFiles } from "../store/temporary-files.js";
 import type { ReadableRun } from "./open-run.js";
 import { readTensorOfEach, type TensorPiece } from "./read-tensor.js";
 
@@ -55,28 +54,42 @@ export async function exportRun(readable: ReadableRun, options: ExportOptions): 
   await makeFolders(options.folder);
   const names = [...options.taps, ...INDEX];
   const fileOf = (name: string) => join(options.folder, `${name}.${options.to}`);
-  await cleanTemporaries(options.folder, nodeFileSystem);
-  await claimFolder(options.folder, readable.run.run, names.map(fileOf));
   const files: string[] = [];
-  for (const name of names) {
-    const file = fileOf(name);
-    const isNew = !(await isThere(file));
-    if (isNew) await writeTensor(readable, withData, name, { ...options, file });
-    options.onFile?.(file, isNew);
-    files.push(file);
+  const temporary = await TemporaryFiles.open(options.folder);
+  try {
+    await claimFolder(options.folder, readable.run.run, names.map(fileOf), temporary);
+    for (const name of names) {
+      const file = fileOf(name);
+      const isNew = !(await isThere(file));
+      if (isNew) {
+        const written = temporary.newFile();
+        await writeTensor(readable, withData, name, { ...options, file: written });
+        await rename(written, file);
+      }
+      options.onFile?.(file, isNew);
+      files.push(file);
+    }
+  } finally {
+    await temporary.close();
   }
   return files;
 }
 
 /** Files that are there are kept, so all must be of one run: what lies there of another would be taken for this one's. */
-async function claimFolder(folder: string, run: string, files: readonly string[]): Promise<void> {
+async function claimFolder(
+  folder: string,
+  run: string,
+  files: readonly string[],
+  temporary: TemporaryFiles,
+): Promise<void> {
   const owner = join(folder, OWNER);
-  // Looked at first: another export of this run may say whose folder it is, and write a file, just now.
-  const isEmpty = !(await Promise.all(files.map(isThere))).includes(true);
+  const isUsed = (await Promise.all(files.map(isThere))).includes(true);
   let found = await readOwner(owner);
-  if (found === null && isEmpty) {
-    await createOwner(owner, run);
-    found = await readOwner(owner);
+  if (found === null && !isUsed) {
+    const claim = temporary.newFile();
+    await writeFile(claim, `${JSON.stringify({ run })}\n`, { flag: "wx" });
+    if (await temporary.publish(claim, owner)) return;
+    found = await readOwner(owner); // Another export began just now.
   }
   const parsed = ownerSchema.safeParse(found === null ? null : parseJson(found));
   if (parsed.success && parsed.data.run === run) return;
@@ -87,26 +100,11 @@ async function claimFolder(folder: string, run: string, files: readonly string[]
   });
 }
 
-async function readOwner(owner: string): Promise<string | null> {
-  return readFile(owner, "utf8").catch((error: unknown) => {
+async function readOwner(path: string): Promise<string | null> {
+  return readFile(path, "utf8").catch((error: unknown) => {
     if (systemCode(error) === "ENOENT") return null;
     throw error;
   });
-}
-
-/** Never over another's word, where the file system has hard links; and never half a file. */
-async function createOwner(owner: string, run: string): Promise<void> {
-  const temporary = temporaryOf(owner);
-  await writeFile(temporary, `${JSON.stringify({ run })}\n`);
-  await link(temporary, owner).catch(async (error: unknown) => {
-    if (systemCode(error) !== "EEXIST") await rename(temporary, owner);
-  });
-  await rm(temporary, { force: true });
-}
-
-/** Where a file is written until it is whole: a name of this process's, which a later export removes where this one is killed. */
-function temporaryOf(file: string): string {
-  return join(dirname(file), `${temporaryName()}.${basename(file)}.tmp`);
 }
 
 async function isThere(file: string): Promise<boolean> {
@@ -123,8 +121,7 @@ async function writeTensor(
   // numpy has no bfloat16: .npy files hold its values in float32, exactly.
   const dtype: DType = to === "npy" && stored.dtype === "bfloat16" ? "float32" : stored.dtype;
   const { run } = readable.run;
-  const temporary = temporaryOf(file);
-  const out = await open(temporary, "w");
+  const out = await open(file, "wx");
   try {
     await out.writeFile(
       to === "npy" ? npyHeader(dtype, stored.shape) : safetensorsHeader(name, dtype, stored.shape, run),
@@ -135,13 +132,9 @@ async function writeTensor(
       await out.writeFile(offsets ? offsets.join(piece) : bytes);
     }
     await out.sync();
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
   } finally {
     await out.close();
   }
-  await rename(temporary, file);
 }
 
 /** The tensor that all shards' together make. @throws SluiceError `data` where they do not fit together. */

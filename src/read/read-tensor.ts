@@ -4,7 +4,7 @@
 import { crc32c } from "@node-rs/crc32";
 import { formatCrc } from "../base/crc.js";
 import type { DType } from "../base/dtype.js";
-import { SluiceError } from "../base/errors.js";
+import { isSluiceError, SluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
 import type { Commit } from "../run/commit.js";
 import { dataName } from "../run/log.js";
@@ -20,7 +20,7 @@ const PIECES_AT_ONCE = 16;
  */
 export async function readTensor(store: Store, commit: Commit, name: string): Promise<Uint8Array> {
   const { object, offset, length, crc32c: expected } = placeOf(commit, name);
-  const bytes = await store.read(object, { start: offset, end: offset + length });
+  const bytes = await readRange(store, object, { start: offset, end: offset + length });
   const sum = formatCrc(crc32c(bytes));
   if (sum === expected) return bytes;
   throw corrupt(store, object, name, sum, expected);
@@ -54,7 +54,10 @@ export async function* readTensorOfEach(
   const read = async (piece: ReturnType<typeof pieces> extends Generator<infer P> ? P : never) => {
     const [start, end] = [piece.offset + piece.at, piece.offset + piece.length];
     const range = { start, end: Math.min(end, start + PIECE_BYTES) };
-    return { ...piece, bytes: start === end ? new Uint8Array() : await store.read(piece.object, range) };
+    return {
+      ...piece,
+      bytes: start === end ? new Uint8Array() : await readRange(store, piece.object, range),
+    };
   };
   let running = 0;
   for await (const { bytes, commit, at, length, object, crc32c: expected } of mapAhead(
@@ -68,6 +71,22 @@ export async function* readTensorOfEach(
     const sum = formatCrc(running);
     if (at + bytes.length === length && sum !== expected) throw corrupt(store, object, name, sum, expected);
   }
+}
+
+/** A range of a shard, which may be missing or cut off: then with what to do. */
+async function readRange(
+  store: Store,
+  object: string,
+  range: { readonly start: number; readonly end: number },
+): Promise<Uint8Array> {
+  return store.read(object, range).catch((error: unknown) => {
+    if (!isSluiceError(error, "data")) throw error;
+    throw new SluiceError("data", error.message, {
+      fix: "Restore the shard from a copy; or remove what is left of it, and extract makes it again.",
+      values: { ...error.details.values, name: object },
+      cause: error,
+    });
+  });
 }
 
 /** An int64 tensor as numbers. @throws as {@link readTensor}, and where it has another dtype. */

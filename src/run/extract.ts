@@ -376,7 +376,7 @@ class Extraction {
 
   #warnOfMissing(units: readonly Unit[]): void {
     if (units.length === 0) return;
-    this.#reporter.warn(`the data of ${units.length} committed shards is missing: making it again`);
+    this.#reporter.warn(`the data of ${plural(units.length, "committed shard")} is missing: making it again`);
   }
 
   /** The grace is over, or a second signal came: the engine is killed, whatever it is doing. */

@@ -30,7 +30,16 @@ export function parseBucketUri(uri: string): BucketPlace {
     : { bucket, prefix: `${folder}/`, uri: `${root}/${folder}` };
 }
 
-/** The scheme of `gs://bucket/prefix` and the like, in lower case; undefined for a path. */
+/**
+ * The scheme of `gs://bucket/prefix` and the like, in lower case; undefined for a path.
+ * @throws SluiceError `config` for `gs:/bucket`, which libraries of paths make of `gs://bucket`: it would be a local folder `gs:`.
+ */
 export function schemeOf(place: string): string | undefined {
+  const [, scheme, rest] = /^(gs|s3):\/(?!\/)(.*)/is.exec(place) ?? [];
+  if (scheme !== undefined)
+    throw new SluiceError("config", "this is no address of a bucket", {
+      found: place,
+      expected: `${scheme.toLowerCase()}://${rest}, or ./${place} for a local folder of that name`,
+    });
   return /^([a-z][a-z0-9+.-]*):\/\//i.exec(place)?.[1]?.toLowerCase();
 }

@@ -67,7 +67,7 @@ export class FileStore implements Store {
     try {
       const bytes = await this.#explain(path, () => this.#fs.read(path, range));
       if (!range || bytes.length === range.end - range.start) return bytes;
-      throw missingObject(this.uri, name, range.start + bytes.length, range);
+      throw missingObject(this.uri, name, (await this.#fs.stat(path))?.size, range);
     } catch (error) {
       throw isMissing((error as { cause?: unknown }).cause ?? error)
         ? missingObject(this.uri, name, undefined, range)

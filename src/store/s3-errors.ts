@@ -118,7 +118,8 @@ export function explainS3(failure: RequestFailure, bucket: string, uri: string):
   if (status === 401 || status === 403)
     return new SluiceError("config", `no permission for ${uri}`, {
       ...details,
-      fix: "Grant s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is below the prefix.",
+      // S3 answers HEAD without a reason, also where it does not know the key or its secret is wrong.
+      fix: `Grant s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is below the prefix${failure.code === "Unknown" ? "; or mend the credentials: sluice doctor --output says which it is" : ""}.`,
     });
   if (isNotImplemented(failure))
     return new SluiceError("config", `the store at ${uri} lacks what Sluice needs of S3`, {

@@ -66,6 +66,20 @@ export function findPlugins(env: Environment = process.env, home = homedir()): F
   return found;
 }
 
+/** What the environment's variables name where there is no plug-in: a slip of the pen, or a folder that is gone. */
+export function emptyPlaces(
+  env: Environment = process.env,
+): { readonly variable: string; readonly path: string }[] {
+  const places = [
+    ...listOf(env.PJRT_PLUGIN_LIBRARY_PATH).map((path) => ({ variable: "PJRT_PLUGIN_LIBRARY_PATH", path })),
+    ...(env.TPU_LIBRARY_PATH ? [{ variable: "TPU_LIBRARY_PATH", path: env.TPU_LIBRARY_PATH }] : []),
+  ];
+  return places.filter(
+    ({ variable, path }) =>
+      !isFile(path) && (variable === "TPU_LIBRARY_PATH" || !pluginsIn(path).some(isFile)),
+  );
+}
+
 /** The preferred plug-in for a device; undefined where there is none. */
 export function findPluginFor(device: PluginDevice, env: Environment = process.env): FoundPlugin | undefined {
   return findPlugins(env).find((plugin) => plugin.device === device);
