@@ -100,7 +100,6 @@ export class XlaPrograms {
       this.#programs.set(key, known);
       return known;
     }
-    this.#dropOldest(KEPT_BYTES - LOADING_BYTES);
     const compiled = this.#compileInTurn(name, shape, group);
     const entry: Entry = { program: compiled, users: 0, bytes: 0 };
     this.#programs.set(key, entry);
@@ -128,6 +127,7 @@ export class XlaPrograms {
   }
 
   async #compile(shape: HloShape, group: readonly Device[]): Promise<SizedProgram> {
+    await this.#makeRoom();
     const { graph, shapes, compute, plan } = this.#source;
     const { text, inputs, outputs } = lowerToStableHlo(graph, shapes, { shape, compute, plan });
     const weights = this.parameters.map((parameter) => ({
@@ -144,19 +144,29 @@ export class XlaPrograms {
     return { executable, outputs, bytes: (bytes ?? 0) * MEMORY_PER_BYTE };
   }
 
-  #dropOldest(limit = KEPT_BYTES): void {
+  /** Before a program is loaded: by a thread that takes from an arena of its own, and not of what others have left in theirs. */
+  async #makeRoom(): Promise<void> {
+    const released = this.#dropOldest(KEPT_BYTES - LOADING_BYTES);
+    await Promise.all(released);
+    if (released.length > 0) await returnFreedMemory();
+  }
+
+  /** Releases what is beyond the bounds and not in use. @returns their ends; never rejected. */
+  #dropOldest(limit = KEPT_BYTES): Promise<void>[] {
     const isCpu = this.#client.platform === "cpu";
     const groups = this.#client.devices.length / (this.#source.plan?.chips ?? 1);
     let bytes = 0;
+    const released: Promise<void>[] = [];
     for (const entry of this.#programs.values()) bytes += entry.bytes;
     for (const [key, { program, users, bytes: own }] of this.#programs) {
       const areTooMany = this.#programs.size > KEPT * groups;
-      if (!areTooMany && !(isCpu && bytes > limit)) return;
+      if (!areTooMany && !(isCpu && bytes > limit)) break;
       if (users > 0 || (!areTooMany && own === 0)) continue;
       this.#programs.delete(key);
       bytes -= own;
       // An execution under way keeps what it needs.
-      program.then(({ executable }) => executable.release()).catch(() => {});
+      released.push(program.then(({ executable }) => executable.release()).catch(() => {}));
     }
+    return released;
   }
 }

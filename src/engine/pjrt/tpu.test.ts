@@ -61,6 +61,8 @@ describe("tpuEnvironment", () => {
       TPU_WORKER_HOSTNAMES: "a,b,c,d,e,f",
       TPU_HOST_BOUNDS: "2,3,1",
       TPU_PROCESS_ADDRESSES: "a:8476,b:8476",
+      MEGASCALE_NUM_SLICES: "2",
+      MEGASCALE_PORT: "8080",
     };
     const env = tpuEnvironment(slice, v5e8);
     expect(env).toMatchObject({
@@ -72,8 +74,9 @@ describe("tpuEnvironment", () => {
       TPU_CHIPS_PER_HOST_BOUNDS: "2,4,1",
       TPU_CHIPS_PER_PROCESS_BOUNDS: "2,4,1",
     });
-    expect(Object.keys(env)).toEqual(expect.arrayContaining(["WORKER_ID", "TPU_PROCESS_ADDRESSES"]));
-    expect([env.WORKER_ID, env.TPU_PROCESS_ADDRESSES]).toEqual([undefined, undefined]);
+    const removed = ["WORKER_ID", "TPU_PROCESS_ADDRESSES", "MEGASCALE_NUM_SLICES", "MEGASCALE_PORT"];
+    expect(Object.keys(env)).toEqual(expect.arrayContaining(removed));
+    expect(removed.map((name) => env[name])).toEqual(removed.map(() => undefined));
   });
 
   it.each([

@@ -62,6 +62,7 @@ export function tpuEnvironment(
   const visible = env.TPU_VISIBLE_CHIPS || env.TPU_VISIBLE_DEVICES;
   const chips = visible ? visible.split(",").length : (tpu?.chips ?? 1);
   const bounds = BOUNDS[chips] ?? `1,${chips},1`;
+  const betweenSlices = Object.keys(env).filter((name) => name.startsWith("MEGASCALE_"));
   return {
     ...apart,
     TPU_WORKER_ID: "0",
@@ -73,9 +74,7 @@ export function tpuEnvironment(
     TPU_CHIPS_PER_PROCESS_BOUNDS: bounds,
     TPU_CHIPS_PER_HOST_BOUNDS: bounds,
     TPU_PROCESS_ADDRESSES: undefined,
-    MEGASCALE_COORDINATOR_ADDRESS: undefined,
-    MEGASCALE_NUM_SLICES: undefined,
-    MEGASCALE_SLICE_ID: undefined,
+    ...Object.fromEntries(betweenSlices.map((name) => [name, undefined])),
   };
 }
 
