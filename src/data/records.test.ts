@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { USUAL_RULES } from "../../test/record-rules.js";
+import { arcTransform } from "./augment.js";
 import type { Fields } from "./fields.js";
 import { RecordReader, type RecordRules } from "./records.js";
 import { openTokenizer } from "./tokenizer.js";
@@ -45,6 +46,26 @@ describe("--bos", () => {
     ])
       expect(await idsOf("llama-spm", bos, { token_ids: ids })).toEqual(ids);
   });
+});
+
+it("takes the ids that the vocabulary has, and no other", () => {
+  const read = (id: number) =>
+    new RecordReader({ ...RULES, vocabulary: 10 }, null).read({ fields: { token_ids: [0, id] } }, 0).unusable;
+  expect(read(9)).toBeUndefined();
+  expect(read(10)).toMatch(/token id 10 is outside the vocabulary \(0 to 9\)/);
+  expect(read(-1)).toMatch(/token id -1 is outside/);
+});
+
+it("makes a task's variants by the seed, the record and the variant", async () => {
+  const tokenizer = await openTokenizer(`${FIXTURES}gpt-2.gguf`);
+  const pair = { input: [[1, 2]], output: [[3]] };
+  const task = { train: [pair], test: [pair] };
+  const reader = new RecordReader({ ...RULES, prompt: "arc", augment: 3, seed: 5 }, tokenizer);
+  const { documents } = reader.read({ fields: task }, 7);
+  expect(documents.map(({ info }) => info)).toEqual([
+    { id: "7" },
+    ...[1, 2].map((variant) => ({ id: "7", variant, ...arcTransform(5, 7, variant) })),
+  ]);
 });
 
 describe("--skip-special", () => {

@@ -149,9 +149,19 @@ describe("CSV rows", () => {
   it("keep a unit from being read under another header", async () => {
     const stream = await streamOf("csv", ["id,text\n1,a\n2,b\n3,c\n"]);
     const table = await scanStream({ stream, samplesPerShard: 1, maxRecords: 10 });
+    const reading = openRecordStream(stream);
+    for (const unit of table.units) expect((await reading.read(unit)).sha256).toBe(unit.sha256);
     await writeFile(stream.files[0]?.path ?? "", "text,id\n1,a\n2,b\n3,c\n");
-    const opened = openRecordStream(stream);
-    for (const unit of table.units) expect((await opened.read(unit)).sha256).not.toBe(unit.sha256);
+    for (const opened of [reading, openRecordStream(stream)])
+      for (const unit of table.units) expect((await opened.read(unit)).sha256).not.toBe(unit.sha256);
+  });
+
+  it("may have a header longer than what is read at once", async () => {
+    const names = Array.from({ length: 9000 }, (_, i) => `column${i}`);
+    expect(names.join(",").length).toBeGreaterThan(64 << 10);
+    const stream = await streamOf("csv", [`${names.join(",")}\n${names.map((_, i) => i).join(",")}\n`]);
+    const [row] = await readUnits(stream, 1, 9);
+    expect(row && "fields" in row && Object.entries(row.fields).at(-1)).toEqual(["column8999", "8999"]);
   });
 
   it("with too many fields are unusable, with too few lack columns", async () => {
@@ -205,4 +215,15 @@ it("refuses a torn table", () => {
   });
   expect(() => decodeUnitTable(bytes.subarray(0, 40), "t")).toThrow(/not a table of units/);
   expect(() => decodeUnitTable(Buffer.alloc(100), "t")).toThrow(/no header/);
+});
+
+it("refuses a table whose units overlap, or do not add up", () => {
+  const decode = (starts: readonly number[], records: number) => {
+    const units = starts.map((start) => ({ start, end: start + 5, records: 1, sha256: "0".repeat(64) }));
+    return decodeUnitTable(encodeUnitTable({ samplesPerShard: 1, records, units }), "t").units.length;
+  };
+  expect(decode([0, 5], 2)).toBe(2);
+  expect(() => decode([0, 4], 2)).toThrow(/unit 1 is out of order/);
+  expect(() => decode([0, 5], 1)).toThrow(/1 records, but its units have 2/);
+  expect(() => decode([0, 5], 3)).toThrow(/3 records, but its units have 2/);
 });

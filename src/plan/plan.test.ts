@@ -85,6 +85,18 @@ describe("batches", () => {
     expect(shapes.size).toBeLessThan(300);
   });
 
+  it("are filled up to a limit, and not past it", () => {
+    const sizes = (limit: Partial<BatchLimits>) =>
+      batchesOf(
+        Array.from({ length: 8 }, () => 10),
+        { ...LIMITS, ...limit },
+      ).map(({ samples }) => samples.length);
+    expect(sizes({ maxSamples: 4 })).toEqual([4, 4]);
+    expect(sizes({ maxTokens: 40 })).toEqual([4, 4]);
+    expect(sizes({ maxTokens: 39 })).toEqual([2, 3, 3]);
+    expect(sizes({ maxBytes: 4 * 10 * (1 + 10) })).toEqual([4, 4]);
+  });
+
   it("put short samples together, and pad little", () => {
     const random = randomNumbers("short");
     const short = Array.from({ length: 1000 }, () => 1 + (random() % 59));
@@ -146,6 +158,10 @@ describe("positions", () => {
     expect(select("random:5", 1000)).not.toEqual(
       selectPositions({ kind: "random", count: 5 }, 1000, () => false, { ...key, record: 8 }),
     );
+    for (const other of [{ part: 1 }, { seed: 43 }])
+      expect(select("random:5", 1000)).not.toEqual(
+        selectPositions({ kind: "random", count: 5 }, 1000, () => false, { ...key, ...other }),
+      );
   });
 
   it("select a role's words, special tokens apart", () => {
