@@ -69,6 +69,7 @@ export class ProgressLine {
   readonly #describe: () => string;
   readonly #timer: NodeJS.Timeout;
   #drawn = false;
+  #isStopped = false;
 
   /** @param describe an empty text is not drawn. */
   constructor(describe: () => string, stream: NodeJS.WriteStream = process.stderr) {
@@ -84,8 +85,10 @@ export class ProgressLine {
     this.#stream.write(`${message}\n`);
   }
 
-  /** Stops drawing, and leaves the last state on the screen. */
+  /** Stops drawing, and leaves the last state on the screen: before the result is printed. Nothing the second time. */
   stop(): void {
+    if (this.#isStopped) return;
+    this.#isStopped = true;
     clearInterval(this.#timer);
     if (this.#stream.isTTY) this.#draw();
     if (this.#drawn) this.#stream.write("\n");

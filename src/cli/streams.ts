@@ -87,6 +87,7 @@ export function registerStreams(program: Command): void {
         const summary = await interruptible((signal) =>
           splitDataset({ ...split, signal, download: { ...split.download, signal } }),
         );
+        line.stop();
         const text = `${plural(summary.records, "record")} in ${plural(summary.num_streams, "stream")} in ${outputDir}`;
         process.stdout.write(flags.json === true ? `${JSON.stringify(summary)}\n` : `${text}\n`);
       } finally {

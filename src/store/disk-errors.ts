@@ -34,7 +34,8 @@ export function explainDiskError(
     case "EPERM":
       return new SluiceError("config", `no permission for ${path}`, {
         ...details,
-        fix: `Make it writable, or name another ${flag}.`,
+        // Commands that only read a run end here, too: they have no --output.
+        fix: `Change its permissions, or name another folder${flag === "--spool" ? " with --spool" : ""}.`,
       });
     case "ENOTDIR":
     case "EEXIST":
