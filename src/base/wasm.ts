@@ -83,7 +83,6 @@ export interface WasmFunction {
 /** What Node's types leave out. */
 declare const WebAssembly:
   | {
-      validate(module: Uint8Array): boolean;
       Memory: new (size: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer };
       Module: new (module: Uint8Array) => object;
       Instance: new (
@@ -93,17 +92,24 @@ declare const WebAssembly:
     }
   | undefined;
 
-/** Functions with their memory; null where the machine has no such vectors, or Node was told to compile nothing. */
+/**
+ * Functions with their memory. Null where the machine has no such vectors, where Node may compile nothing, and where V8 cannot have the
+ * gigabytes of addresses that it reserves for a memory of any size (ulimit -v).
+ */
 export function instantiate(
   functions: readonly WasmFunction[],
   bytes: number,
 ): { readonly exports: Readonly<Record<string, unknown>>; readonly memory: ArrayBuffer } | null {
-  const module = assemble(functions);
-  if (typeof WebAssembly === "undefined" || !WebAssembly.validate(module)) return null;
+  if (typeof WebAssembly === "undefined") return null;
   const pages = Math.ceil(bytes / 65_536);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(module), { env: { memory } });
-  return { exports, memory: memory.buffer };
+  try {
+    const module = new WebAssembly.Module(assemble(functions));
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+    return { exports, memory: memory.buffer };
+  } catch {
+    return null;
+  }
 }
 
 /** The module's bytes. It imports `env.memory`. */

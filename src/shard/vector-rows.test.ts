@@ -59,7 +59,7 @@ function collect(sum: typeof sumRows, data: Uint8Array, dtype: FloatDType, width
 }
 
 it.each(["float32", "bfloat16", "float16"] as const)("%s: the same sums of rows", (dtype) => {
-  const floats = spreadFloats().filter((_, i) => i % 7 === 0);
+  const floats = spreadFloats().filter((_, i) => i % 31 === 0);
   const finite = floats.filter((v) => Math.abs(v) < 60_000);
   const patterns = Uint16Array.from({ length: 65_536 }, (_, p) => p);
   for (const width of [1, 3, 4, 5, 7, 8, 31, 128, 896, 65_536, 70_000]) {
