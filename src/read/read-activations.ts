@@ -3,7 +3,7 @@
 import type { FloatDType } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import type { Commit } from "../run/commit.js";
-import { decodeRows } from "../shard/encode.js";
+import { decodeRows } from "../shard/decode.js";
 import type { Store } from "../store/store.js";
 import { placeOf, readTensor } from "./read-tensor.js";
 

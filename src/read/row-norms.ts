@@ -2,7 +2,7 @@
 
 import { bytesOf } from "../base/dtype.js";
 import type { Commit } from "../run/commit.js";
-import { decodeRows } from "../shard/encode.js";
+import { decodeRows } from "../shard/decode.js";
 import type { Store } from "../store/store.js";
 import { placeOfActivations } from "./read-activations.js";
 

@@ -159,8 +159,14 @@ it("waits for the batches it asked for before it gives up", async () => {
 
 const drop = (output: TapOutput) => ({ ...output, rows: output.rows - 1 });
 it.each([
-  ["a row too few", jobOf(), modelOf(undefined, drop), /gave 8 x 2 values .*expected 9 x 2/],
+  ["a row too few", jobOf(), modelOf(undefined, drop), /gave 8 x 2 values .*expected 9 x 2 in 72/],
   ["another width", jobOf(), modelOf(undefined, (o) => ({ ...o, width: 3 })), /expected 9 x 2/],
+  [
+    "a row that is not there",
+    jobOf(),
+    modelOf(undefined, (o) => ({ ...o, data: o.data.subarray(8) })),
+    /gave 9 x 2 values .* in 64 bytes, expected 9 x 2 in 72/,
+  ],
   ["another output", jobOf(), modelOf(undefined, (o) => ({ ...o, name: "x" })), /gave x for blocks.0/],
   [
     "a sample in no batch",

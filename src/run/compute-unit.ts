@@ -6,9 +6,8 @@ import { bytesOf, type FloatDType } from "../base/dtype.js";
 import { SluiceError } from "../base/errors.js";
 import type { LoadedModel, TapOutput, TokenBatch } from "../engine/engine.js";
 import type { Batch } from "../plan/batches.js";
-import { encodeRows } from "../shard/encode.js";
-import { NonFinite, type NonFiniteSummary } from "../shard/non-finite.js";
-import { Statistics } from "../shard/statistics.js";
+import type { NonFiniteSummary } from "../shard/non-finite.js";
+import { ActivationRows } from "./activation-rows.js";
 import type { StatisticsEntry } from "./commit.js";
 
 /** A unit as the engine's process needs it. Plain data: it crosses a process boundary. Offsets have samples + 1 entries. */
@@ -63,23 +62,15 @@ export async function computeUnit(
   onProgress?: (tokens: number) => void,
 ): Promise<UnitResult> {
   const started = performance.now();
-  const statistics = job.activations.map(() => new Statistics());
-  const nonFinite = job.activations.map(() => new NonFinite());
-  const unitSamples = (job.owners.at(-1) ?? -1) + 1;
+  const stored = job.activations.map((_, a) => new ActivationRows(job, a, write));
   const written = new Written(job);
   let forward = 0;
   let tokens = 0;
   let tokensComputed = 0;
   for await (const { batch, input, outputs, waited } of runBatches(model, job)) {
     forward += waited;
-    const owners = ownersOfRows(job, batch);
-    for (const [a, activation] of job.activations.entries()) {
-      const rows = checkOutput(outputs[a], activation, job.reduced ? input.samples : input.rows.length);
-      const encoded = encodeRows(rows.data, rows.dtype, activation.dtype);
-      const note = (row: number, nan: number, inf: number) =>
-        nonFinite[a]?.add(owners[row] ?? 0, unitSamples, nan, inf);
-      statistics[a]?.update(encoded.data, activation.dtype, activation.width, encoded.overflow, note);
-      await writeSamples(job, batch, a, encoded.data, activation.width * bytesOf(activation.dtype), write);
+    for (const [a, rows] of stored.entries()) {
+      await rows.add(batch, checkOutput(outputs[a], job, a, job.reduced ? input.samples : input.rows.length));
       written.add(a, batch);
     }
     tokensComputed += batch.computed;
@@ -88,8 +79,8 @@ export async function computeUnit(
   }
   written.refuseMissing();
   return {
-    statistics: statistics.map((s) => s.toJSON()),
-    nonFinite: nonFinite.map((n) => n.toJSON()),
+    statistics: stored.map(({ statistics }) => statistics.toJSON()),
+    nonFinite: stored.map(({ nonFinite }) => nonFinite.toJSON()),
     tokensComputed,
     forwardSeconds: forward / 1000,
     seconds: (performance.now() - started) / 1000,
@@ -178,49 +169,15 @@ class Written {
   }
 }
 
-/** The unit's sample that each row of a batch's output is of. */
-function ownersOfRows(job: UnitJob, batch: Batch): Int32Array {
-  const rowsOf = (s: number) => (job.reduced ? 1 : lengthOf(job.positionOffsets, s));
-  const owners = new Int32Array(batch.samples.reduce((sum, s) => sum + rowsOf(s), 0));
-  let row = 0;
-  for (const s of batch.samples) {
-    owners.fill(job.owners[s] ?? 0, row, row + rowsOf(s));
-    row += rowsOf(s);
-  }
-  return owners;
-}
-
-async function writeSamples(
-  job: UnitJob,
-  batch: Batch,
-  activation: number,
-  data: Uint8Array,
-  rowBytes: number,
-  write: WriteAt,
-): Promise<void> {
-  const samples = job.inputOffsets.length - 1;
-  let from = 0;
-  for (const s of batch.samples) {
-    const rows = job.reduced ? 1 : lengthOf(job.positionOffsets, s);
-    const to = from + rows * rowBytes;
-    const place = job.places[activation * samples + s];
-    if (place === undefined) throw new Error(`no place for sample ${s} of activation ${activation}`);
-    if (to > from) await write(data.subarray(from, to), place);
-    from = to;
-  }
-}
-
-function checkOutput(
-  output: TapOutput | undefined,
-  wanted: { name: string; width: number },
-  rows: number,
-): TapOutput {
-  if (!output || output.name !== wanted.name)
-    throw new SluiceError("bug", `the engine gave ${output?.name} for ${wanted.name}`);
-  if (output.rows === rows && output.width === wanted.width) return output;
+function checkOutput(output: TapOutput | undefined, job: UnitJob, a: number, rows: number): TapOutput {
+  const { name, width = 0 } = job.activations[a] ?? {};
+  if (!output || output.name !== name)
+    throw new SluiceError("bug", `the engine gave ${output?.name} for ${name}`);
+  const bytes = rows * width * bytesOf(output.dtype);
+  if (output.rows === rows && output.width === width && output.data.length === bytes) return output;
   throw new SluiceError(
     "bug",
-    `the engine gave ${output.rows} x ${output.width} values for ${wanted.name}, expected ${rows} x ${wanted.width}`,
+    `the engine gave ${output.rows} x ${output.width} values for ${name} in ${output.data.length} bytes, expected ${rows} x ${width} in ${bytes}`,
   );
 }
 

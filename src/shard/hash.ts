@@ -2,7 +2,8 @@
 // worker's main thread is free for its heartbeat.
 
 import { createHash } from "node:crypto";
-import { open } from "node:fs/promises";
+import { closeSync, openSync, readSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { crc32c } from "@node-rs/crc32";
 import { combineCrcs, formatCrc } from "../base/crc.js";
@@ -10,7 +11,10 @@ import { endThread } from "../base/end-thread.js";
 import { entryPoint } from "../base/entry.js";
 import { flattenError, type PlainError, reviveError } from "../base/error-transfer.js";
 
-const PIECE_BYTES = 4 << 20;
+/** What is read at once: it stays in the processor's own cache while it is hashed and summed. */
+const PIECE_BYTES = 256 << 10;
+/** Pieces between two looks at what else is asked: the first thing that a worker hashes may be gigabytes of weights. */
+const PIECES_A_TURN = 64;
 
 /** A range of a file, in bytes. */
 export interface FileRange {
@@ -27,7 +31,10 @@ export interface FileHash {
   readonly tensors: readonly string[];
 }
 
-/** Hashes a file in place. @param ranges ascending and not overlapping. @param onProgress gets the bytes read so far. */
+/**
+ * Hashes a file, with calls that block: for the thread. Reading ahead is the system's business.
+ * @param ranges ascending and not overlapping. @param onProgress gets the bytes read so far.
+ */
 export async function hashFile(
   path: string,
   ranges: readonly FileRange[],
@@ -35,25 +42,23 @@ export async function hashFile(
 ): Promise<FileHash> {
   const sha = createHash("sha256");
   const sums = new RangeSums(ranges);
+  const buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
   let size = 0;
-  const file = await open(path, "r");
+  const file = openSync(path, "r");
   try {
-    const buffers = [Buffer.allocUnsafeSlow(PIECE_BYTES), Buffer.allocUnsafeSlow(PIECE_BYTES)] as const;
-    // The next piece is read while this one is hashed.
-    let reading = file.read(buffers[0], 0, PIECE_BYTES, 0);
-    for (let turn = 0; ; turn++) {
-      const { bytesRead, buffer } = await reading;
-      if (bytesRead === 0) break;
-      reading = file.read(buffers[turn % 2 === 0 ? 1 : 0], 0, PIECE_BYTES, size + bytesRead);
-      reading.catch(() => {}); // Raised at its turn.
-      const piece = buffer.subarray(0, bytesRead);
+    for (let turn = 1; ; turn++) {
+      const bytes = readSync(file, buffer, 0, PIECE_BYTES, size);
+      if (bytes === 0) break;
+      const piece = buffer.subarray(0, bytes);
       sha.update(piece);
       sums.add(piece);
-      size += bytesRead;
+      size += bytes;
+      if (turn % PIECES_A_TURN !== 0) continue;
       onProgress?.(size);
+      await setImmediate();
     }
   } finally {
-    await file.close();
+    closeSync(file);
   }
   return { size, sha256: sha.digest("hex"), ...sums.finish() };
 }

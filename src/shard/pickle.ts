@@ -3,93 +3,103 @@
 
 import type { ShardLayout } from "./format.js";
 
-/** Collects opcodes, and holes for the arrays' bytes. */
+/** getattr(numpy.frombuffer(bytes, dtype), "reshape")(shape): up to the bytes, which are a BINBYTES8. */
+const ARRAY = Buffer.from("cbuiltins\ngetattr\n(cnumpy\nfrombuffer\n(\x8e", "latin1");
+
+/** Collects opcodes, and holes for the arrays' bytes. A shard of many short samples has a hundred thousand arrays. */
 export class PickleWriter {
-  readonly #literals: { offset: number; bytes: Uint8Array }[] = [];
-  #pieces: Uint8Array[] = [Uint8Array.of(0x80, 4)];
-  /** Where the pieces not yet turned into a literal begin, and how long they are. */
-  #start = 0;
-  #length = 2;
+  /** Everything but the holes, and where each is among it. */
+  #bytes = Buffer.allocUnsafe(65_536);
+  #used = 0;
+  readonly #holes: { readonly at: number; readonly length: number }[] = [];
+  #skipped = 0;
+
+  constructor() {
+    this.#put(0x80, 4);
+  }
 
   startDict(): void {
-    this.#put(Uint8Array.of(0x7d, 0x28)); // EMPTY_DICT MARK
+    this.#put(0x7d, 0x28); // EMPTY_DICT MARK
   }
 
   endDict(): void {
-    this.#put(Uint8Array.of(0x75)); // SETITEMS
+    this.#put(0x75); // SETITEMS
   }
 
   startList(): void {
-    this.#put(Uint8Array.of(0x5d, 0x28)); // EMPTY_LIST MARK
+    this.#put(0x5d, 0x28); // EMPTY_LIST MARK
   }
 
   endList(): void {
-    this.#put(Uint8Array.of(0x65)); // APPENDS
+    this.#put(0x65); // APPENDS
   }
 
   /** @param value within 64 bits. */
   int(value: number): void {
     if (value >= 0 && value < 2 ** 31) {
-      const bytes = Buffer.alloc(5, 0x4a); // BININT
-      bytes.writeInt32LE(value, 1);
-      this.#put(bytes);
+      this.#put(0x4a); // BININT
+      this.#used = this.#room(4).writeInt32LE(value, this.#used);
     } else {
-      const bytes = Buffer.alloc(10, 0x8a); // LONG1 of 8 bytes
-      bytes[1] = 8;
-      bytes.writeBigInt64LE(BigInt(value), 2);
-      this.#put(bytes);
+      this.#put(0x8a, 8); // LONG1 of 8 bytes
+      this.#used = this.#room(8).writeBigInt64LE(BigInt(value), this.#used);
     }
   }
 
   text(value: string): void {
-    const utf8 = Buffer.from(value);
-    const head = Buffer.alloc(5, 0x58); // BINUNICODE
-    head.writeUInt32LE(utf8.length, 1);
-    this.#put(Buffer.concat([head, utf8]));
+    const length = Buffer.byteLength(value);
+    this.#put(0x58); // BINUNICODE
+    this.#used = this.#room(4 + length).writeUInt32LE(length, this.#used);
+    this.#used += this.#bytes.write(value, this.#used);
   }
 
   tuple(values: readonly number[]): void {
-    this.#put(Uint8Array.of(0x28)); // MARK
+    this.#put(0x28); // MARK
     for (const value of values) this.int(value);
-    this.#put(Uint8Array.of(0x74)); // TUPLE
+    this.#put(0x74); // TUPLE
   }
 
   /** A numpy array. @returns the offset at which its bytes are to be written. */
   array(shape: readonly number[], dtype: "<f4" | "<f2"): number {
     const length = shape.reduce((product, n) => product * n, dtype === "<f4" ? 4 : 2);
-    this.#put(Buffer.from("cbuiltins\ngetattr\n(")); // getattr(numpy.frombuffer(bytes, dtype), "reshape")(shape)
-    this.#put(Buffer.from("cnumpy\nfrombuffer\n("));
-    const head = Buffer.alloc(9, 0x8e); // BINBYTES8
-    head.writeBigUInt64LE(BigInt(length), 1);
-    this.#put(head);
-    const offset = this.#skip(length);
+    this.#used += ARRAY.copy(this.#room(ARRAY.length), this.#used);
+    this.#used = this.#room(8).writeBigUInt64LE(BigInt(length), this.#used);
+    const offset = this.#used + this.#skipped;
+    this.#holes.push({ at: this.#used, length });
+    this.#skipped += length;
     this.text(dtype);
-    this.#put(Buffer.from("tR")); // TUPLE REDUCE
+    this.#put(0x74, 0x52); // TUPLE REDUCE
     this.text("reshape");
-    this.#put(Buffer.from("tR("));
+    this.#put(0x74, 0x52, 0x28); // MARK
     this.tuple(shape);
-    this.#put(Buffer.from("tR"));
+    this.#put(0x74, 0x52);
     return offset;
   }
 
   /** Ends the pickle. */
   finish(): Pick<ShardLayout, "size" | "literals"> {
-    this.#put(Uint8Array.of(0x2e)); // STOP
-    this.#skip(0);
-    return { size: this.#start, literals: this.#literals };
+    this.#put(0x2e); // STOP
+    const literals: { offset: number; bytes: Uint8Array }[] = [];
+    let [from, skipped] = [0, 0];
+    for (const { at, length } of [...this.#holes, { at: this.#used, length: 0 }]) {
+      if (at > from) literals.push({ offset: from + skipped, bytes: this.#bytes.subarray(from, at) });
+      from = at;
+      skipped += length;
+    }
+    return { size: this.#used + this.#skipped, literals };
   }
 
-  #put(bytes: Uint8Array): void {
-    this.#pieces.push(bytes);
-    this.#length += bytes.length;
+  #put(...bytes: readonly number[]): void {
+    const room = this.#room(bytes.length);
+    for (const byte of bytes) room[this.#used++] = byte;
   }
 
-  #skip(length: number): number {
-    if (this.#length > 0) this.#literals.push({ offset: this.#start, bytes: Buffer.concat(this.#pieces) });
-    const offset = this.#start + this.#length;
-    this.#start = offset + length;
-    this.#pieces = [];
-    this.#length = 0;
-    return offset;
+  /** The buffer, with room for so many bytes more. */
+  #room(length: number): Buffer {
+    if (this.#used + length > this.#bytes.length) {
+      const larger = Buffer.allocUnsafe(2 * this.#bytes.length + length);
+      this.#bytes.copy(larger, 0, 0, this.#used);
+      this.#bytes = larger;
+    }
+    return this.#bytes;
   }
 }

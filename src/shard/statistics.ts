@@ -2,8 +2,9 @@
 // that are not finite are counted and left out of the moments.
 
 import { bytesOf, type FloatDType } from "../base/dtype.js";
-import { floatsOf, patternsOf } from "./encode.js";
-import { sumFloats, sumPatterns, valuesOfPatterns } from "./row-sums.js";
+import { decodeRows } from "./decode.js";
+import { sumRows } from "./row-sums.js";
+import { vectorRows } from "./vector-rows.js";
 
 /** What a commit records; see `statisticsEntrySchema`. */
 export interface StatisticsSummary {
@@ -32,37 +33,27 @@ export class Statistics {
 
   /**
    * Adds rows of the given width.
-   * @param overflow finite values that became infinite when encoded. @param onDamaged gets each row with values that are not finite.
+   * @param overflow finite values that became infinite when encoded. @param onDamaged gets how many values of a row are not finite, where some are not.
    */
   update(
     data: Uint8Array,
     dtype: FloatDType,
     width: number,
     overflow = 0,
-    onDamaged?: (row: number, nan: number, inf: number) => void,
+    onDamaged?: (nan: number, inf: number) => void,
   ): void {
     this.#overflow += overflow;
-    const floats = dtype === "float32" ? floatsOf(data) : null;
-    const patterns = dtype === "float32" ? null : patternsOf(data);
-    const table = dtype === "float32" ? null : valuesOfPatterns(dtype);
-    const rows = data.byteLength / bytesOf(dtype) / width;
-    const sums = { sum: 0, squares: 0, max: 0 };
-    for (let row = 0; row < rows; row++) {
-      const [start, end] = [row * width, (row + 1) * width];
-      if (floats) sumFloats(floats, start, end, sums);
-      else if (patterns && table) sumPatterns(patterns, table, start, end, sums);
+    const rowBytes = width * bytesOf(dtype);
+    (vectorRows() ?? { sumRows }).sumRows(data, dtype, width, (row, { sum, squares, max }) => {
       // The sum of squares of a row tells whether all of it is finite: float64 cannot overflow on float32 values.
-      if (Number.isFinite(sums.squares)) {
-        this.#merge(width, sums.sum, sums.squares, sums.max);
-        continue;
+      if (Number.isFinite(squares)) {
+        this.#merge(width, sum, squares, max);
+        return;
       }
       const { nan, inf } = { nan: this.#nan, inf: this.#inf };
-      const values =
-        floats?.subarray(start, end) ??
-        Float32Array.from(patterns?.subarray(start, end) ?? [], (p) => table?.[p] ?? 0);
-      this.#addDamagedRow(values);
-      onDamaged?.(row, this.#nan - nan, this.#inf - inf);
-    }
+      this.#addDamagedRow(decodeRows(data.subarray(row * rowBytes, (row + 1) * rowBytes), dtype));
+      onDamaged?.(this.#nan - nan, this.#inf - inf);
+    });
   }
 
   /** The statistics so far. */
