@@ -55,6 +55,8 @@ export class DerivedFiles {
   readonly #shared = new Set<number>();
   /** 1 where a unit of the own stream had a commit when its files were last written, or this worker started. */
   #seenBefore: Uint8Array;
+  /** Whether it has been this worker's time before: the first comes so soon that a note then would be a small one. */
+  #hasWritten = false;
   #isFinished = false;
   /** When the own stream's files were written. */
   #wroteAt = Number.NEGATIVE_INFINITY;
@@ -147,8 +149,10 @@ export class DerivedFiles {
       signal?.throwIfAborted();
       const isMine = (await this.#isMyTurn(stream, isLast)) && (await this.#canAfford(stream, isLast));
       if (isMine) await this.#writeStream(stream, status, signal, !isLast);
-      if (!isMine || stream !== workerId || this.#isDivided()) await this.#writeNote(stream);
+      const isForOthers = !isMine || stream !== workerId || this.#isDivided();
+      if (isForOthers && (this.#hasWritten || isLast)) await this.#writeNote(stream);
     }
+    this.#hasWritten = true;
     await this.#copyCheckpoint(status, signal);
   }
 
