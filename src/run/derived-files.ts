@@ -145,15 +145,17 @@ export class DerivedFiles {
 
   async #writeDue(status: CheckpointContext["status"], isLast: boolean, signal?: AbortSignal): Promise<void> {
     const { workerId } = this.#o;
+    let isOwnWritten = false;
     for (const stream of new Set([workerId, ...this.#due])) {
       signal?.throwIfAborted();
       const isMine = (await this.#isMyTurn(stream, isLast)) && (await this.#canAfford(stream, isLast));
       if (isMine) await this.#writeStream(stream, status, signal, !isLast);
+      isOwnWritten ||= isMine && stream === workerId;
       const isForOthers = !isMine || stream !== workerId || this.#isDivided();
       if (isForOthers && (this.#hasWritten || isLast)) await this.#writeNote(stream);
     }
     this.#hasWritten = true;
-    await this.#copyCheckpoint(status, signal);
+    await this.#copyCheckpoint(status, isOwnWritten, signal);
   }
 
   /** Nobody has written since this worker's last look, which was one period ago. */
@@ -198,10 +200,10 @@ export class DerivedFiles {
     return log.notes.write(stream, () => clock.uuid());
   }
 
-  /** Whether others have made more of the own stream than this worker. */
+  /** Whether somebody else writes the own stream's files, or others have made more of it than this worker. */
   #isDivided(): boolean {
     const { log, workerId } = this.#o;
-    return log.notes.countRead(workerId) > log.notes.countMade(workerId);
+    return this.#shared.has(workerId) || log.notes.countRead(workerId) > log.notes.countMade(workerId);
   }
 
   /** Whether this worker knows what is in half of its stream: who knows less leaves it to whom it is cheaper for. */
@@ -253,10 +255,15 @@ export class DerivedFiles {
     this.#due.delete(stream);
   }
 
-  async #copyCheckpoint(status: CheckpointContext["status"], signal?: AbortSignal): Promise<void> {
+  /** @param isWritten whether this worker has just written the same into the run. */
+  async #copyCheckpoint(
+    status: CheckpointContext["status"],
+    isWritten: boolean,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const { run, log, workerId, datasetPath, modelPath, checkpointDir } = this.#o;
     if (checkpointDir === undefined) return;
-    const summaries = await log.summarise(signal, workerId);
+    const summaries = isWritten ? log.known : await log.summarise(signal, workerId);
     const context = { datasetPath, modelPath, status };
     const own = describeCheckpoint(run, workerId, summaries.of(workerId), context);
     await this.#writeCopy(checkpointDir, `${JSON.stringify(own, null, 1)}\n`);
