@@ -42,11 +42,11 @@ it("of a stream that is shared, one worker reads the others' notes, and by name 
     const options = { store, run, log, workerId: 0, datasetPath: "d", modelPath: "m", checkpointDir };
     return { log, derived: new DerivedFiles(options) };
   };
-  const [a, b] = [open(folder), open(undefined)];
-  const commit = (from: number, to: number) =>
+  const [a, b, c] = [open(folder), open(undefined), open(undefined)];
+  const commit = (from: number, to: number, { log } = b) =>
     Promise.all(
-      Array.from({ length: to - from }, (_, i) => b.log.unitAt(0, from + i)).map((unit) =>
-        b.log.commit(unit, commitOf(run, unit, "b")),
+      Array.from({ length: to - from }, (_, i) => log.unitAt(0, from + i)).map((unit) =>
+        log.commit(unit, commitOf(run, unit, "x")),
       ),
     );
   const asked = () => [store.requests["read notes"] ?? 0, store.requests["read commit"] ?? 0];
@@ -77,9 +77,11 @@ it("of a stream that is shared, one worker reads the others' notes, and by name 
   expect([await shards(), ...asked()], "two are too few for a note").toEqual([7, 1, 2]);
 
   // At the end all is there at once, whoever knows it.
-  await commit(7, 40);
-  await b.derived.writeNotes();
+  await commit(7, 19);
+  await commit(19, 38, c);
+  await commit(38, 40, a);
+  await Promise.all([b.derived.writeNotes(), c.derived.writeNotes()]);
   await a.log.refresh();
   await a.derived.complete([], true);
-  expect([await shards(), ...asked()]).toEqual([40, 2, 2]);
+  expect([await shards(), ...asked()]).toEqual([40, 3, 2]);
 });

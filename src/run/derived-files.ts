@@ -200,10 +200,10 @@ export class DerivedFiles {
     return log.notes.write(stream, () => clock.uuid());
   }
 
-  /** Whether somebody else writes the own stream's files, or others have made more of it than this worker. */
+  /** Whether others have made more of the own stream than this worker. */
   #isDivided(): boolean {
     const { log, workerId } = this.#o;
-    return this.#shared.has(workerId) || log.notes.countRead(workerId) > log.notes.countMade(workerId);
+    return log.notes.countRead(workerId) > log.notes.countMade(workerId);
   }
 
   /** Whether this worker knows what is in half of its stream: who knows less leaves it to whom it is cheaper for. */
