@@ -81,11 +81,13 @@ it("removes what no commit names, and leaves alone what is not the run's", async
   await put("leases/tpu_0/shard_0002.3", JSON.stringify({ worker: "gone", process: null }));
   await put("leases/tpu_1/shard_0001.failed.1", "{}");
   await put("leases/create.0", "torn");
+  await put("tpu_0/commits/0a1b2c3d-0000-4000-8000-000000000000.json", "a note");
   const strange = {
     "leases/notes": "not a name that this run gives",
     "tpu_0/alt/shard_0001-ffffffff.safetensors": "of another run, 000000000000",
     "tpu_0/alt/shard_0002-ffffffff.safetensors": "it does not say of which run it is",
     "tpu_0/alt/shard_0002-ffffffff.pkl.gz": "it does not say of which run it is",
+    "tpu_0/commits/notes.txt": "not a name that this run gives",
     "tpu_0/notes.txt": "not a name that this run gives",
     "tpu_0/shard_00001.safetensors": "not a name that this run gives",
     "tpu_0/shard_0099.json": "a commit of no unit of this run",
@@ -102,6 +104,7 @@ it("removes what no commit names, and leaves alone what is not the run's", async
     { name: "leases/tpu_0/shard_0002.3", kind: "lease" },
     { name: "leases/tpu_1/shard_0001.failed.1", kind: "failure" },
     { name: "tpu_0/alt/shard_0001-0a1b2c3d.safetensors", kind: "data", size: orphan.length },
+    { name: "tpu_0/commits/0a1b2c3d-0000-4000-8000-000000000000.json", kind: "note" },
     { name: "workers/maker.json", kind: "heartbeat" },
   ];
   const all = await names();

@@ -11,6 +11,7 @@ import { formatCount, ProgressLine } from "./render.js";
 
 const KINDS: Readonly<Record<GarbageKind, string>> = {
   data: "data of no commit",
+  note: "note of commits for other workers",
   lease: "lease",
   failure: "note of a failed attempt",
   heartbeat: "heartbeat of a worker that has ended",
@@ -33,7 +34,7 @@ export function registerGc(program: Command): void {
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice gc ./run --dry-run\n\nRemoves data that no commit names (attempts that lost a race), leases,\nheartbeats of workers that have ended, temporary files of processes that are\ndead, and unfinished uploads. Refuses a run that is not complete (65). What\nbelongs to another run, or has a name that no run gives, is left alone and\nlisted.",
+      "\nExample:\n  sluice gc ./run --dry-run\n\nRemoves data that no commit names (attempts that lost a race), notes that\nworkers wrote for each other, leases, heartbeats of workers that have ended,\ntemporary files of processes that are dead, and unfinished uploads. Refuses a\nrun that is not complete (65). What belongs to another run, or has a name that\nno run gives, is left alone and listed.",
     )
     .action(async (run: string, flags: GcFlags) => {
       let state = "";

@@ -5,6 +5,7 @@
 //    cannot be hit; and while such data are missing, gc refuses the run: an orphan may be the only copy of them.
 //  - A writer that finds its data's name taken adopts the object and then commits it: again a commit that loses. What is left is a person
 //    who takes a commit away while gc runs. So each candidate's commit is read again just before, and objects go by their version only.
+//  - Notes of commits repeat what the commits say, for whoever completes the run.
 //  - Leases and heartbeats matter to nobody's correctness; those of workers that are alive stay all the same, and so do unfinished
 //    uploads while anybody lives, who would have to start over.
 // Data of another run (its id stands inside) and names that no run gives are left alone and listed; model/, units/ and derived files
@@ -17,6 +18,7 @@ import { plural } from "../base/plural.js";
 import { mapAhead } from "../base/read-ahead.js";
 import { headerLength, parseSafetensorsHeader } from "../base/safetensors-header.js";
 import { type Unit, unitName } from "../plan/unit.js";
+import { NOTE_NAME } from "../run/commit-notes.js";
 import { FAILED_NAME, LEASE_NAME, leaseSchema } from "../run/leases.js";
 import { COMMIT_NAME, dataName } from "../run/log.js";
 import { findFormat } from "../shard/formats.js";
@@ -27,7 +29,7 @@ import { openRunForReading, type ReadableRun } from "./open-run.js";
 import { readWorkers, type WorkerLook } from "./workers.js";
 
 /** What one thing is that is removed. */
-export type GarbageKind = "data" | "lease" | "failure" | "heartbeat" | "temporary" | "upload";
+export type GarbageKind = "data" | "note" | "lease" | "failure" | "heartbeat" | "temporary" | "upload";
 
 /** One thing that nothing needs. */
 export interface Garbage {
@@ -129,7 +131,7 @@ async function readCommitted(
   return named;
 }
 
-/** Data objects of this run that no commit names. @throws SluiceError `data` where data that a commit names are not there. */
+/** Data objects of this run that no commit names, and notes that nobody needs any more. @throws SluiceError `data` where data that a commit names are not there. */
 async function findOrphans(
   readable: ReadableRun,
   named: ReadonlyMap<string, number>,
@@ -139,11 +141,17 @@ async function findOrphans(
   const { store, run } = readable;
   const missing = new Map(named);
   const found: { stored: Stored; unit: Unit }[] = [];
+  const candidates: Candidate[] = [];
   const keep = ({ name, size }: Stored, reason: string) => kept.push({ name, size, reason });
   for await (const stored of store.list("tpu_")) {
     signal?.throwIfAborted();
     if (missing.get(stored.name) === stored.size) missing.delete(stored.name);
     if (named.has(stored.name) || /\/(metadata|commits)\.json$/.test(stored.name)) continue;
+    if (NOTE_NAME.test(stored.name)) {
+      const { name, size, version } = stored;
+      candidates.push({ name, size, kind: "note", remove: () => store.remove(name, version) });
+      continue;
+    }
     if (COMMIT_NAME.test(stored.name)) {
       if (!unitOfName(readable, COMMIT_NAME, stored.name)) keep(stored, "a commit of no unit of this run");
       continue;
@@ -159,7 +167,6 @@ async function findOrphans(
         fix: "See sluice verify; extract makes missing data again.",
         values: { name },
       });
-  const candidates: Candidate[] = [];
   const look = async ({ stored, unit }: (typeof found)[number]) => ({
     stored,
     unit,

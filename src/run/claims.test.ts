@@ -32,7 +32,7 @@ function openClaims(steal: boolean) {
     held: () => [],
     isLeased: () => false,
     failures: () => 0,
-    shareOf: () => 0,
+    shareOf: () => [0, 1],
     claim: async (what: string) => (what.startsWith("tpu_0/") ? { what } : null),
   };
   const claims = new Claims(log as unknown as CommitLog, leases as unknown as Leases, {

@@ -62,6 +62,8 @@ export class Claims {
   /** Requests that the last look took, and that units have cost since which were taken. */
   #lookCost = 0;
   #missCost = 0;
+  /** Whether what was this worker's part of what is open has been tried: what comes next is another's, and mostly done. */
+  #isShareDone = false;
   /** Whether the pass goes on to other streams. On an object store the own stream comes alone, and then a look. */
   #coversAll = true;
   #isOwnDone = false;
@@ -125,6 +127,10 @@ export class Claims {
       if (!this.#candidates || this.#isLookDue()) this.#candidates = await this.#look();
       // Not for-of: leaving it would close the generator, which the next call goes on with.
       for (let next = this.#candidates.next(); !next.done; next = this.#candidates.next()) {
+        if (this.#log.isRemote && this.#isShareDone && this.#isLookDue()) {
+          this.#candidates = await this.#look();
+          continue;
+        }
         const claim = await this.#tryClaim(next.value);
         if (claim) return claim;
         // Where one unit is taken that seemed to be open, so may be many after it.
@@ -141,7 +147,8 @@ export class Claims {
   #isLookDue(): boolean {
     // Where a look costs requests, guesses must have cost as many: then it is as cheap as to go on guessing.
     const looked = this.#clock.now() - this.#lookedAt;
-    if (this.#log.isRemote) return looked >= LOOK_AGAIN_MS && this.#missCost >= this.#lookCost;
+    const isWorthIt = this.#isShareDone || this.#missCost >= this.#lookCost;
+    if (this.#log.isRemote) return looked >= LOOK_AGAIN_MS && isWorthIt;
     return looked > Math.max(LOOK_EVERY_MS, 20 * this.#lookTook);
   }
 
@@ -157,6 +164,7 @@ export class Claims {
     this.#lookCost =
       LEASES_COST + (isRemote && isFirst ? 0 : await this.#log.lookAtOpen({ except: isLeased }));
     this.#missCost = 0;
+    this.#isShareDone = false;
     const isShared = await this.#isStreamShared();
     const hasOwn = () => [...this.#log.unitsOf(stream)].some((unit) => !this.#isDone(unit));
     this.#coversAll = !isRemote || !steal || this.#isOwnDone || !hasOwn();
@@ -245,8 +253,12 @@ export class Claims {
     const leased: Unit[] = [];
     for (const unit of units)
       if (!this.#isDone(unit)) (this.#leases.isLeased(unitName(unit)) ? leased : free).push(unit);
-    const start = Math.floor(this.#leases.shareOf(this.#options.uuid) * free.length);
-    yield* free.slice(start);
+    const [start = 0, end = 0] = this.#leases
+      .shareOf(this.#options.uuid)
+      .map((x) => Math.floor(x * free.length));
+    yield* free.slice(start, end);
+    if (end - start > this.#lookCost) this.#isShareDone = true;
+    yield* free.slice(end);
     yield* free.slice(0, start);
     yield* leased;
   }

@@ -39,7 +39,7 @@ export interface CompleteRunParts {
 export async function completeRun(parts: CompleteRunParts): Promise<readonly Unit[]> {
   const { store, log, leases, derived, progress, indexBefore, pollMs, clock, signal } = parts;
   const hasCommitted = progress.shards > 0;
-  const described = derived.finishStream(signal);
+  const described = derived.finishStream(signal).then(() => derived.writeNotes());
   described.catch(() => {}); // Raised below.
   // Others who have stored the last shards are about to write down what is in their streams, or have read more of it than this worker.
   let mayWait = log.isRemote && log.made < log.unitTotal;

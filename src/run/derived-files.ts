@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type Clock, realClock } from "../base/clock.js";
 import { isSluiceError } from "../base/errors.js";
 import { mapAhead } from "../base/read-ahead.js";
+import type { Unit } from "../plan/unit.js";
 import { makeFolders } from "../store/file-system.js";
 import type { Store } from "../store/store.js";
 import type { Commit } from "./commit.js";
@@ -52,6 +53,10 @@ export class DerivedFiles {
   readonly #versions = new Map<number, string | null>();
   /** Streams whose files somebody else has written meanwhile. */
   readonly #shared = new Set<number>();
+  /** 1 where a unit of the own stream had a commit when its files were last written, or this worker started. */
+  #seenBefore: Uint8Array;
+  /** Whether it has been this worker's time before: the first comes so soon that a note then would be a small one. */
+  #hasWritten = false;
   #isFinished = false;
   /** When the own stream's files were written. */
   #wroteAt = Number.NEGATIVE_INFINITY;
@@ -61,6 +66,7 @@ export class DerivedFiles {
 
   constructor(options: DerivedFilesOptions) {
     this.#o = options;
+    this.#seenBefore = options.log.seenUnits(options.workerId);
   }
 
   /**
@@ -139,12 +145,17 @@ export class DerivedFiles {
 
   async #writeDue(status: CheckpointContext["status"], isLast: boolean, signal?: AbortSignal): Promise<void> {
     const { workerId } = this.#o;
+    let isOwnWritten = false;
     for (const stream of new Set([workerId, ...this.#due])) {
       signal?.throwIfAborted();
-      if (!(await this.#isMyTurn(stream, isLast)) || !(await this.#canAfford(stream, isLast))) continue;
-      await this.#writeStream(stream, status, signal);
+      const isMine = (await this.#isMyTurn(stream, isLast)) && (await this.#canAfford(stream, isLast));
+      if (isMine) await this.#writeStream(stream, status, signal, !isLast);
+      isOwnWritten ||= isMine && stream === workerId;
+      const isForOthers = !isMine || stream !== workerId || this.#isDivided();
+      if (isForOthers && (this.#hasWritten || isLast)) await this.#writeNote(stream);
     }
-    await this.#copyCheckpoint(status, signal);
+    this.#hasWritten = true;
+    await this.#copyCheckpoint(status, isOwnWritten, signal);
   }
 
   /** Nobody has written since this worker's last look, which was one period ago. */
@@ -173,6 +184,35 @@ export class DerivedFiles {
   }
 
   /**
+   * Writes down what this worker has committed to streams that somebody else will have to describe ({@link CommitNotes}): when it has
+   * nothing else to do. Costs nothing where there is nothing new.
+   */
+  async writeNotes(): Promise<void> {
+    const { log, workerId } = this.#o;
+    for (const stream of log.notes.keptStreams) {
+      const isDescribed = stream === workerId && this.#knowsHalf() && !this.#isDivided();
+      if (!isDescribed) await this.#writeNote(stream);
+    }
+  }
+
+  #writeNote(stream: number): Promise<void> {
+    const { log, clock = realClock } = this.#o;
+    return log.notes.write(stream, () => clock.uuid());
+  }
+
+  /** Whether others have made more of the own stream than this worker. */
+  #isDivided(): boolean {
+    const { log, workerId } = this.#o;
+    return log.notes.countRead(workerId) > log.notes.countMade(workerId);
+  }
+
+  /** Whether this worker knows what is in half of its stream: who knows less leaves it to whom it is cheaper for. */
+  #knowsHalf(): boolean {
+    const { log, workerId } = this.#o;
+    return 2 * log.known.of(workerId).length >= (log.unitCounts[workerId] ?? 0);
+  }
+
+  /**
    * Writes the own stream's files once it is complete, and what its commits say in short: whoever completes the run need not read
    * them. Costs nothing before.
    */
@@ -181,8 +221,8 @@ export class DerivedFiles {
     const isSoon = clock.now() - this.#wroteAt < WRITE_EVERY_MS;
     if (this.#isFinished || !log.isRemote || !log.isComplete(workerId) || isSoon) return;
     this.#isFinished = true;
-    // Who made less than half of it leaves it to whom it is cheaper for.
-    if (2 * log.countUnread(workerId) > (log.unitCounts[workerId] ?? 0)) return;
+    if (!this.#knowsHalf() || this.#isDivided()) return;
+    log.notes.drop(workerId);
     const commits = await log.describeCommits(workerId, signal);
     const writeFiles = async () => {
       await this.#writing;
@@ -201,19 +241,29 @@ export class DerivedFiles {
     stream: number,
     status: CheckpointContext["status"],
     signal?: AbortSignal,
+    mayLag = false,
   ): Promise<void> {
-    const { store, run, log, datasetPath, modelPath } = this.#o;
-    const summaries = await log.foldStatistics(stream, signal);
+    const { store, run, log, workerId, datasetPath, modelPath } = this.#o;
+    // What others have committed since the last time will be written down by then the next time.
+    const wasSeen = ({ index }: Unit) => this.#seenBefore[index] === 1;
+    const isLagging = mayLag && log.isRemote && stream === workerId;
+    const summaries = await log.foldStatistics(stream, signal, isLagging ? wasSeen : undefined);
+    if (stream === workerId) this.#seenBefore = log.seenUnits(stream);
     const written = await writeStream(store, run, summaries, stream, { datasetPath, modelPath, status });
     this.#versions.set(stream, written.version);
-    if (stream === this.#o.workerId) this.#wroteAt = (this.#o.clock ?? realClock).now();
+    if (stream === workerId) this.#wroteAt = (this.#o.clock ?? realClock).now();
     this.#due.delete(stream);
   }
 
-  async #copyCheckpoint(status: CheckpointContext["status"], signal?: AbortSignal): Promise<void> {
+  /** @param isWritten whether this worker has just written the same into the run. */
+  async #copyCheckpoint(
+    status: CheckpointContext["status"],
+    isWritten: boolean,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const { run, log, workerId, datasetPath, modelPath, checkpointDir } = this.#o;
     if (checkpointDir === undefined) return;
-    const summaries = await log.summarise(signal, workerId);
+    const summaries = isWritten ? log.known : await log.summarise(signal, workerId);
     const context = { datasetPath, modelPath, status };
     const own = describeCheckpoint(run, workerId, summaries.of(workerId), context);
     await this.#writeCopy(checkpointDir, `${JSON.stringify(own, null, 1)}\n`);

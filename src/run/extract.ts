@@ -309,8 +309,12 @@ class Extraction {
       void writeDerived();
       endWriting = this.#clock.every(pace.derivedMs, () => void writeDerived());
     };
+    const finish = async () => {
+      await derived.finishStream(stopping);
+      if (progress.isWaiting && progress.unit === null) await derived.writeNotes();
+    };
     const endFinishing = log.isRemote
-      ? this.#clock.every(FINISH_EVERY_MS, () => void derived.finishStream(stopping).catch(() => {}))
+      ? this.#clock.every(FINISH_EVERY_MS, () => void finish().catch(() => {}))
       : () => {};
     const parts = {
       claims,

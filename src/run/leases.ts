@@ -139,12 +139,14 @@ export class Leases {
       this.#note(stored.name.slice("workers/".length, -".json".length), stored.version, now);
   }
 
-  /** Whether, since the first look, another worker's heart has beaten. Looks once more. */
+  /** Whether, since the first look, another worker's heart has beaten. Looks once more where none is known to have. */
   async sawOthers(): Promise<boolean> {
-    await this.#listen(this.#options.clock.now());
-    for (const [worker, { since }] of this.#beats)
-      if (worker !== this.#options.worker && since !== this.#firstHeard) return true;
-    return false;
+    const saw = () =>
+      [...this.#beats].some(
+        ([worker, { since }]) => worker !== this.#options.worker && since !== this.#firstHeard,
+      );
+    if (!saw()) await this.#listen(this.#options.clock.now());
+    return saw();
   }
 
   /**
@@ -223,8 +225,11 @@ export class Leases {
     return this.#hasEnded(owner.worker, version, silentMs);
   }
 
-  /** Where among the living workers this one stands, by name: its rank over their number, in [0, 1). Whoever has been silent for a lease time is none. */
-  shareOf(worker: string): number {
+  /**
+   * This worker's part of what is divided among the living, by its rank among their names: from, to, in [0, 1]. Whoever has been silent
+   * for a lease time is none.
+   */
+  shareOf(worker: string): readonly [from: number, to: number] {
     const now = this.#options.clock.now();
     let living = 1;
     let before = 0;
@@ -234,7 +239,7 @@ export class Leases {
       living += 1;
       if (other < worker) before += 1;
     }
-    return before / living;
+    return [before / living, (before + 1) / living];
   }
 
   /** How many attempts at the unit have failed, by the last look. */

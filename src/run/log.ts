@@ -10,6 +10,7 @@ import { type Unit, type UnitPlace, unitAt, unitCount, unitName } from "../plan/
 import { listInParallel, PAGE } from "../store/list-parallel.js";
 import { isRemote, type Store, type Stored } from "../store/store.js";
 import { type Commit, decodeCommit, encodeCommit } from "./commit.js";
+import { CommitNotes, FEWEST_NOTED, type NotedCommit } from "./commit-notes.js";
 import { decodeIndex } from "./derived.js";
 import type { RunFile } from "./identity.js";
 import { type CommitSummary, Summaries } from "./summaries.js";
@@ -51,6 +52,8 @@ export class CommitLog {
   #versions: (string | undefined)[][] = [];
   readonly #foreign = new Set<string>();
   readonly #summaries: Summaries;
+  /** What workers of one stream write down for each other. */
+  readonly notes: CommitNotes;
   #committed = 0;
   #made = 0;
   /** Sizes of the data objects below `tpu_*`, as last listed; and what the listing says of their checksums, where that is wanted. */
@@ -67,6 +70,7 @@ export class CommitLog {
     this.#runFile = { size: runFile.length, crc32c: formatCrc(crc32c(runFile)), sha256 };
     this.#seen = streams.map(({ records }) => new Uint8Array(unitCount(records, perShard)));
     this.#summaries = new Summaries(streams.length);
+    this.notes = new CommitNotes(store);
   }
 
   /** How many units each stream has. */
@@ -128,6 +132,7 @@ export class CommitLog {
       ({ name, size, version, crc32c: sum }) => {
         const match = COMMIT_NAME.exec(name);
         const [stream, index] = [Number(match?.[1]), Number(match?.[2]) - 1];
+        if (!match && this.notes.see(name, size)) return;
         if (!match && keepSums && sum !== undefined) sums.set(name, sum);
         if (!match) sizes.set(name, size);
         else if (size > MAX_COMMIT_BYTES) throw tooLarge(`${this.#store.uri}/${name}`, size);
@@ -178,7 +183,8 @@ export class CommitLog {
 
   async #lookAtStream(stream: number): Promise<void> {
     const boundaries = () => this.#boundaries(stream);
-    await listInParallel(this.#store, `tpu_${stream}/`, boundaries, ({ name, version }) => {
+    await listInParallel(this.#store, `tpu_${stream}/`, boundaries, ({ name, size, version }) => {
+      if (this.notes.see(name, size)) return;
       const match = COMMIT_NAME.exec(name);
       const index = Number(match?.[2]) - 1;
       if (!match || !this.#note(stream, index, name)) return;
@@ -214,6 +220,11 @@ export class CommitLog {
     return this.#seen[stream]?.[index] === 1;
   }
 
+  /** 1 where a unit of the stream has been seen to have a commit, as of now; empty where the run has no such stream. */
+  seenUnits(stream: number): Uint8Array {
+    return this.#seen[stream]?.slice() ?? new Uint8Array();
+  }
+
   /** Whether the unit has a commit, asked by its name. */
   async isCommitted(unit: Unit): Promise<boolean> {
     if (this.seems(unit)) return true;
@@ -247,20 +258,30 @@ export class CommitLog {
 
   /**
    * Reads what has been seen and not been read before; one call at a time does the reading.
-   * @param only one stream: a worker that joins a large run need not read all of it. @throws as {@link read}.
+   * @param only one stream: a worker that joins a large run need not read all of it. @param wanted of what no note tells, only these.
+   * @throws as {@link read}.
    */
-  summarise(signal?: AbortSignal, only?: number): Promise<Summaries> {
+  summarise(signal?: AbortSignal, only?: number, wanted?: (unit: Unit) => boolean): Promise<Summaries> {
     return this.#inTurn(async () => {
-      for await (const commit of this.#readEach(this.#unread(only), signal))
-        if (commit) this.#summaries.add(commit);
+      for (const stream of only === undefined ? this.#seen.keys() : [only])
+        if (this.notes.countUnread(stream) > 0 && this.countUnread(stream) >= FEWEST_NOTED)
+          await this.#readNotes(stream, signal);
+      const units = wanted ? filter(this.#unread(only), wanted) : this.#unread(only);
+      for await (const commit of this.#readEach(units, signal)) if (commit) this.#summaries.add(commit);
       return this.#summaries;
     });
   }
 
   /** {@link summarise} of one stream, with its statistics: they are folded in order, for which some commits are read again. */
-  async foldStatistics(stream: number, signal?: AbortSignal): Promise<Summaries> {
-    await this.summarise(signal, stream);
+  async foldStatistics(
+    stream: number,
+    signal?: AbortSignal,
+    wanted?: (unit: Unit) => boolean,
+  ): Promise<Summaries> {
+    await this.summarise(signal, stream, wanted);
     return this.#inTurn(async () => {
+      if (this.notes.countUnread(stream) > 0 && [...this.#summaries.toFold(stream)].length >= FEWEST_NOTED)
+        await this.#readNotes(stream, signal);
       for await (const commit of this.#readEach(this.#summaries.toFold(stream), signal))
         if (commit) this.#summaries.add(commit);
       return this.#summaries;
@@ -285,6 +306,18 @@ export class CommitLog {
   trust(described: readonly DescribedCommit[]): void {
     for (const { version, ...summary } of described)
       if (this.#versions[summary.stream]?.[summary.unit] === version) this.#summaries.addSummary(summary);
+  }
+
+  /** Takes what the notes of a stream say, of commits that are the very objects that were listed. */
+  async #readNotes(stream: number, signal: AbortSignal | undefined): Promise<void> {
+    for await (const commits of this.notes.read(stream, signal))
+      for (const noted of commits) if (this.#isListed(noted)) this.#summaries.add(noted.commit);
+  }
+
+  #isListed({ version, commit }: NotedCommit): boolean {
+    const unit = this.findUnit(commit.stream, commit.unit);
+    if (unit === null || mismatchOf(commit, unit, this.#run.run)) return false;
+    return this.#versions[unit.stream]?.[unit.index] === version;
   }
 
   #inTurn<T>(action: () => Promise<T>): Promise<T> {
@@ -426,7 +459,8 @@ export class CommitLog {
   async commit(unit: Unit, commit: Commit): Promise<"committed" | "lost"> {
     await this.confirmRun();
     const name = commitName(unit);
-    const created = await this.#store.create(name, encodeCommit(commit));
+    const bytes = encodeCommit(commit);
+    const created = await this.#store.create(name, bytes);
     this.#note(unit.stream, unit.index, name);
     if (created !== "exists") {
       this.#made += 1;
@@ -434,6 +468,7 @@ export class CommitLog {
       versions[unit.index] = created.version;
       this.#versions[unit.stream] = versions;
       this.#summaries.add(commit);
+      if (this.isRemote) this.notes.keep(unit.stream, created.version, bytes);
       return "committed";
     }
     const winner = await this.read(unit);
@@ -464,20 +499,35 @@ export class CommitLog {
   }
 
   #check(commit: Commit, unit: Unit, name: string): void {
-    const foreign = (what: string, found: unknown, expected: unknown) =>
-      new SluiceError("data", `${this.#store.uri}/${name} is a foreign file: its ${what} is not this run's`, {
+    const wrong = mismatchOf(commit, unit, this.#run.run);
+    if (!wrong) return;
+    const { what, found, expected } = wrong;
+    throw new SluiceError(
+      "data",
+      `${this.#store.uri}/${name} is a foreign file: its ${what} is not this run's`,
+      {
         found,
         expected: String(expected),
         fix: "It was copied from another run or left from one that was deleted: move it away and run extract again.",
         values: { name },
-      });
-    if (commit.run !== this.#run.run) throw foreign("run id", commit.run, this.#run.run);
-    if (commit.stream !== unit.stream) throw foreign("stream", commit.stream, unit.stream);
-    if (commit.unit !== unit.index) throw foreign("unit", commit.unit, unit.index);
-    if (commit.records[0] !== unit.from || commit.records[1] !== unit.to) {
-      throw foreign("record range", commit.records, `[${unit.from},${unit.to}]`);
-    }
+      },
+    );
   }
+}
+
+/** What shows that a commit is not that of the unit in that run. */
+function mismatchOf(
+  commit: Commit,
+  unit: Unit,
+  run: string,
+): { readonly what: string; readonly found: unknown; readonly expected: unknown } | undefined {
+  const { stream, unit: index, records } = commit;
+  if (commit.run !== run) return { what: "run id", found: commit.run, expected: run };
+  if (stream !== unit.stream) return { what: "stream", found: stream, expected: unit.stream };
+  if (index !== unit.index) return { what: "unit", found: index, expected: unit.index };
+  if (records[0] !== unit.from || records[1] !== unit.to)
+    return { what: "record range", found: records, expected: `[${unit.from},${unit.to}]` };
+  return undefined;
 }
 
 function tooLarge(name: string, size: number): SluiceError {

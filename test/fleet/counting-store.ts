@@ -126,6 +126,7 @@ function kindOf(name: string): string {
   if (/^tpu_\d+\/(alt\/)?shard_.*\.(safetensors|pkl\.gz)$/.test(name)) return "data";
   if (/^tpu_\d+\/shard_\d+\.json$/.test(name)) return "commit";
   if (/^tpu_\d+\/metadata.json$/.test(name)) return "metadata";
+  if (/^tpu_\d+\/commits\//.test(name)) return "notes";
   return name.split("/")[0] ?? name;
 }
 

@@ -86,11 +86,31 @@ it.each([UNIT_MS, 1_500])(
     });
     console.log(`${perShard.toFixed(2)} requests a shard with one id`);
     expect(computed).toBe(total);
-    // Beside the six: whoever completes the run reads the commits that others have made in streams that nobody describes.
-    expect(perShard).toBeLessThanOrEqual(8);
+    // Beside the six: what a worker asks at its start and end, for 50 units.
+    expect(perShard).toBeLessThanOrEqual(6.6);
+    expect(store.requests["read commit"] ?? 0, "others' commits stand in notes").toBeLessThan(total / 20);
     const times = store.writes.get("tpu_0/metadata.json") ?? [];
     const gaps = times.slice(1).map((time, i) => time - (times[i] ?? 0));
     expect(Math.min(...gaps.slice(0, -1), 5_000)).toBeGreaterThanOrEqual(5_000);
+  },
+);
+
+it.each([true, false])(
+  "takes about six requests a shard where 16 workers share one stream, whatever its length (one id: %s)",
+  async (sameId) => {
+    const few = await runFleet({ workers: 16, streams: 1, units: 800, sameId });
+    const many = await runFleet({ workers: 16, streams: 1, units: 1600, sameId });
+    const more = (many.store.overhead - few.store.overhead) / (many.total - few.total);
+    console.log(
+      `${few.perShard.toFixed(2)} requests a shard of 50 a worker, ${many.perShard.toFixed(2)} of 100, ${more.toFixed(2)} each more`,
+    );
+    expect(few.perShard).toBeLessThanOrEqual(6.4);
+    expect(many.perShard).toBeLessThanOrEqual(6.1);
+    expect(more).toBeLessThanOrEqual(6);
+    for (const { store, computed, total } of [few, many]) {
+      expect(computed, "no unit is computed twice").toBe(total);
+      expect(store.requests["read commit"] ?? 0).toBeLessThan(total / 20);
+    }
   },
 );
 

@@ -75,6 +75,7 @@ export class Checker {
     if (name === "run.json") this.#run = decodeRunFile(bytes, "run.json").run;
     if (/^leases\/.*\.failed\.\d+$/.test(name)) this.#counts.add("failed attempts noted");
     else if (/^leases\/.*\.[1-9]\d*$/.test(name)) this.#counts.add("takeovers");
+    if (/^tpu_\d+\/commits\//.test(name)) this.#counts.add("notes written");
     if (COMMIT.test(name)) this.#seeCommit(name, bytes);
     else if (DATA.test(name)) this.#seeData(name, bytes);
   }
@@ -117,9 +118,9 @@ export class Checker {
       this.#counts.add("heartbeats while waiting");
   }
 
-  /** Leases and heartbeats go at any time, and so may data that no commit names, whoever removes them; nothing else. */
+  /** Leases, heartbeats and notes go at any time, and so may data that no commit names, whoever removes them; nothing else. */
   #seeRemoval(name: string): void {
-    if (/^(leases|workers)\//.test(name)) return;
+    if (/^(leases|workers|tpu_\d+\/commits)\//.test(name)) return;
     if (!DATA.test(name)) throw new InvariantBroken(`${name} was removed`);
     for (const commit of this.commits.values())
       if (`tpu_${commit.stream}/${commit.data}` === name)

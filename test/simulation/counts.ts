@@ -19,6 +19,7 @@ const INTERESTING = [
   "heartbeats while waiting",
   "leases found to be their own",
   "leases taken by another",
+  "notes written",
   "left within the grace, leases released",
   "orphans collected",
   "repairs",
