@@ -63,3 +63,12 @@ it("a context knows whose words its tokens are, also where a document goes on in
   const { samples } = packContexts(readerOf(rules), documents);
   expect(samples.map(({ positions }) => positions)).toEqual([[], [0, 1]]);
 });
+
+it("a document of exactly the length that is allowed is not cut", () => {
+  const lengths = [2, 3].map((length) => {
+    const document = documentOf(Array.from({ length }, () => 1));
+    const rules = { maxLength: 2, tooLong: "skip" } as const;
+    return cutRecord(readerOf(rules), { id: "r", documents: [document] }, 0).samples.length;
+  });
+  expect(lengths).toEqual([1, 0]);
+});
