@@ -69,7 +69,10 @@ const failures = (findings: readonly Finding[]) => findings.filter(({ state }) =
 it("proves an honest store, in a place of its own, and leaves nothing", async () => {
   const { memory, open, opened } = openBucket();
   const findings = await check(open);
-  expect(findings.map(({ state }) => state)).toEqual(["ok", "ok", "ok", "ok", "ok"]);
+  const upload = findings.at(-1);
+  expect(findings.slice(0, -1).map(({ state }) => state)).toEqual(["ok", "ok", "ok", "ok"]);
+  // How fast it goes is the machine's doing.
+  expect(upload?.state).toBe(Number(upload?.values?.upload_mb_per_second) >= 10 ? "ok" : "warning");
   expect(findings.map(({ text }) => text).join("\n")).toMatch(
     /in 24 races .* exactly one won[\s\S]*large objects: of two writers of 17 MiB exactly one won[\s\S]*MB\/s/,
   );
