@@ -125,7 +125,8 @@ class Quickstart {
       if (systemCode(error) === "ENOENT") return [];
       throw systemCode(error) === "ENOTDIR" ? refuse("a file") : error;
     });
-    const foreign = names.find((name) => !/^stream(_\d{3}\.jsonl|s\.json)(\.tmp)?$/.test(name));
+    // What another start has under way, or left when it was killed, is made or removed by `splitDataset`.
+    const foreign = names.find((name) => !/^stream(_\d{3}\.jsonl|s\.json)$|^[0-9a-f_-]+\.tmp$/.test(name));
     if (foreign !== undefined) throw refuse(foreign);
     if (!names.includes("streams.json")) return false;
     const text = await readFile(join(this.#streams, "streams.json"), "utf8");

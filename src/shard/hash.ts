@@ -2,7 +2,8 @@
 // worker's main thread is free for its heartbeat.
 
 import { createHash } from "node:crypto";
-import { closeSync, openSync, readSync } from "node:fs";
+import { readSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { crc32c } from "@node-rs/crc32";
@@ -32,7 +33,7 @@ export interface FileHash {
 }
 
 /**
- * Hashes a file, with calls that block: for the thread. Reading ahead is the system's business.
+ * Hashes a file, with reads that block: for the thread. Reading ahead is the system's business.
  * @param ranges ascending and not overlapping. @param onProgress gets the bytes read so far.
  */
 export async function hashFile(
@@ -44,10 +45,10 @@ export async function hashFile(
   const sums = new RangeSums(ranges);
   const buffer = Buffer.allocUnsafeSlow(PIECE_BYTES);
   let size = 0;
-  const file = openSync(path, "r");
+  const file = await open(path, "r");
   try {
     for (let turn = 1; ; turn++) {
-      const bytes = readSync(file, buffer, 0, PIECE_BYTES, size);
+      const bytes = readSync(file.fd, buffer, 0, PIECE_BYTES, size);
       if (bytes === 0) break;
       const piece = buffer.subarray(0, bytes);
       sha.update(piece);
@@ -58,7 +59,7 @@ export async function hashFile(
       await setImmediate();
     }
   } finally {
-    closeSync(file);
+    await file.close();
   }
   return { size, sha256: sha.digest("hex"), ...sums.finish() };
 }

@@ -1,8 +1,11 @@
 // `quickstart` as a newcomer meets it: stopped, killed with all its workers, started again, and started once more when all is done.
 
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { expect, it } from "vitest";
+import { realClock } from "../../src/base/clock.js";
+import { realProcesses } from "../../src/base/process-identity.js";
+import { temporaryName } from "../../src/store/temporary.js";
 import { Gate } from "../fleet/gate.js";
 import { listCommits, type Running, runSluice, startSluice, temporaryFolder, until } from "../helpers.js";
 
@@ -22,8 +25,10 @@ it("goes on after every interruption, and says when all is done", async () => {
 
   // Streams half written: what a crash in the first second leaves.
   await mkdir(join(folder, "streams"));
-  await writeFile(join(folder, "streams/stream_000.jsonl"), '{"id": "torn');
-  await writeFile(join(folder, "streams/stream_001.jsonl.tmp"), "torn");
+  const own = realProcesses.own();
+  const dead = { ...realProcesses, own: () => own && { ...own, pid: 2 ** 22 + 1 } }; // No pid is that high.
+  const torn = join(folder, "streams", `${temporaryName({ clock: realClock, processes: dead })}.tmp`);
+  await writeFile(torn, '{"id": "torn');
 
   // Told to stop: the workers, which know nothing of the signal, stop too.
   await gate.allow(2);
@@ -58,6 +63,7 @@ it("goes on after every interruption, and says when all is done", async () => {
   expect(whole.stdout).toContain("Try next:");
   const streams = JSON.parse(await readFile(join(folder, "streams/streams.json"), "utf8"));
   expect(streams).toMatchObject({ records: 800, num_streams: 4 });
+  expect(await readdir(join(folder, "streams"))).not.toContain(basename(torn));
 
   const again = await start().ended;
   expect(again).toMatchObject({ code: 0, stdout: expect.stringContaining("is complete already") });
