@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import {
   callSluice,
+  expectRefusal,
   runSluice,
   smallRun,
   startProgram,
@@ -20,13 +21,6 @@ import {
 } from "./helpers.js";
 
 const PROGRAM = fileURLToPath(new URL("../dist/cli/sluice.js", import.meta.url));
-
-async function expectRefusal(args: readonly string[], code: number, ...texts: string[]): Promise<void> {
-  const { stderr, code: found } = await callSluice(args);
-  for (const text of texts) expect(stderr).toContain(text);
-  expect(stderr).toMatch(/^sluice: /);
-  expect(found, args.join(" ")).toBe(code);
-}
 
 let home = "";
 beforeAll(async () => {

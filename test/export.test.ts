@@ -4,27 +4,18 @@
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { realClock } from "../src/base/clock.js";
 import { decodeBfloat16 } from "../src/base/float16.js";
-import { type ProcessIdentity, realProcesses } from "../src/base/process-identity.js";
 import { headerLength, parseSafetensorsHeader } from "../src/base/safetensors-header.js";
 import { openShardSamples, openStore, readActivations } from "../src/index.js";
 import { exportRun } from "../src/read/export.js";
 import { openRunForReading } from "../src/read/open-run.js";
 import { readInt64, readTensor } from "../src/read/read-tensor.js";
 import { FileStore } from "../src/store/file.js";
-import { type Maker, temporaryName } from "../src/store/temporary.js";
+import { temporaryName } from "../src/store/temporary.js";
+import { DEAD } from "./dead-process.js";
 import { callSluice, runSluice, smallRun, temporaryFolder, tokenRecords, writeJsonl } from "./helpers.js";
 
 const TAP = "blocks.1.hook_resid_post";
-/** A process of this machine that is no more: no pid is that high. */
-const dead: Maker = {
-  clock: realClock,
-  processes: {
-    ...realProcesses,
-    own: () => ({ ...realProcesses.own(), pid: 2 ** 22 + 1 }) as ProcessIdentity,
-  },
-};
 
 it("joins the shards, goes on where it stopped, and refuses a folder of another run's", async () => {
   const folder = await temporaryFolder();
@@ -95,7 +86,7 @@ it("joins the shards, goes on where it stopped, and refuses a folder of another 
   // What a killed export leaves: some files whole, one half written.
   const names = (await readdir(out)).sort();
   await rm(join(out, `${TAP}.npy`));
-  await writeFile(join(out, `${temporaryName(dead)}.tmp`), "half");
+  await writeFile(join(out, `${temporaryName(DEAD)}.tmp`), "half");
   const before = await stat(join(out, "token_ids.npy"));
   const isNew: boolean[] = [];
   await exportRun(readable, { to: "npy", folder: out, taps: [TAP], onFile: (_, made) => isNew.push(made) });

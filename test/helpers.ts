@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterEach, vi } from "vitest";
+import { afterEach, expect, vi } from "vitest";
 import { runProgram } from "../src/cli/main.js";
 
 const PROGRAM = fileURLToPath(new URL("../dist/cli/sluice.js", import.meta.url));
@@ -92,6 +92,19 @@ export function runSluice(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Ended> {
   return startSluice(args, env).ended;
+}
+
+/** Expects `sluice` to refuse the flags: with that code, and a message that holds the texts and is no stack trace. */
+export async function expectRefusal(
+  args: readonly string[],
+  code: number,
+  ...texts: string[]
+): Promise<void> {
+  const { stderr, code: found } = await callSluice(args);
+  for (const text of texts) expect(stderr).toContain(text);
+  expect(stderr).toMatch(/^sluice: /);
+  expect(stderr).not.toMatch(/\n\s+at |this is a bug/);
+  expect(found, args.join(" ")).toBe(code);
 }
 
 /** Looks of {@link until}, at most: some four minutes, and more on a busy machine. */

@@ -6,7 +6,6 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, realClock } from "../src/base/clock.js";
 import { flattenError } from "../src/base/error-transfer.js";
-import { type Processes, realProcesses } from "../src/base/process-identity.js";
 import { resolveExtractOptions } from "../src/cli/extract-options.js";
 import { type DatasetScan, recordsOfStream, sampleRecords, scanStream } from "../src/data/scan.js";
 import { splitDataset } from "../src/data/split.js";
@@ -23,6 +22,7 @@ import { planRun, type RunPlan } from "../src/run/run-plan.js";
 import { Hasher } from "../src/shard/hash.js";
 import { type FileSystem, nodeFileSystem } from "../src/store/file-system.js";
 import type { Store } from "../src/store/store.js";
+import { DEAD } from "./dead-process.js";
 import { TINY_MODEL, writeJsonl } from "./helpers.js";
 
 /** A thread for each look at the dataset would take longer than all the rest of such a run. */
@@ -99,7 +99,7 @@ export async function work(
   const environment: Environment = {
     clock: impatientClock(uuid, speed),
     host: "test",
-    processes: mortal,
+    processes: DEAD.processes, // Gone as soon as somebody else looks.
     signals: { on: () => {}, off: () => {} },
     disk: fs,
     scan: scanInPlace,
@@ -114,15 +114,6 @@ export async function work(
 
 /** Nobody is told anything. */
 const silent: ExtractReporter = { note: () => {}, warn: () => {}, reading: () => {}, started: () => {} };
-
-/** A process that is gone as soon as somebody else looks. */
-const mortal: Processes = {
-  own: () => {
-    const me = realProcesses.own();
-    return me && { ...me, pid: 2 ** 22 + 1 };
-  },
-  isAlive: (identity) => realProcesses.isAlive(identity),
-};
 
 /** The real clock without the wait for others, or one that goes faster; the first name that it gives is the worker's. */
 function impatientClock(uuid: string, speed: number): Clock {

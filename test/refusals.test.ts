@@ -8,7 +8,7 @@ import { expect, it } from "vitest";
 import { Hold } from "./held.js";
 import {
   BUNDLED_MODEL,
-  callSluice,
+  expectRefusal,
   listCommits,
   runSluice,
   smallRun,
@@ -22,14 +22,6 @@ import {
 const PROGRAM = fileURLToPath(new URL("../dist/cli/sluice.js", import.meta.url));
 /** A user who owns nothing. */
 const NOBODY = 65_534;
-
-async function expectRefusal(args: readonly string[], code: number, ...texts: string[]): Promise<void> {
-  const ended = await callSluice(args);
-  for (const text of texts) expect(ended.stderr).toContain(text);
-  expect(ended.stderr).toMatch(/^sluice: /m);
-  expect(ended.stderr).not.toMatch(/\n\s+at |this is a bug/);
-  expect(ended.code, args.join(" ")).toBe(code);
-}
 
 async function prepare() {
   const folder = await temporaryFolder();

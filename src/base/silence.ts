@@ -13,6 +13,11 @@ export interface Silence {
   end(): void;
 }
 
+/** For people. @param seconds for which nothing was heard. */
+export function describeSilence(dataset: string, seconds: number): string {
+  return `reading the dataset ${dataset} has not moved for ${seconds} s: does the disk or network mount that it lies on answer?`;
+}
+
 /** Calls once, where nothing is heard for 30 s, or for up to 60 s after the last time. @param tell gets the seconds, at least. */
 export function listenForSilence(clock: Clock, tell: (seconds: number) => void): Silence {
   let moved = false;

@@ -18,6 +18,7 @@ import { preempted } from "../run/extract.js";
 import { Preemption } from "../run/preemption.js";
 import { FileStore } from "../store/file.js";
 import { makeFolders } from "../store/file-system.js";
+import { isTemporaryName } from "../store/temporary.js";
 import { formatBar, ProgressLine, paint } from "./render.js";
 import { BUNDLED_TASKS } from "./streams.js";
 import { describeReport } from "./verify.js";
@@ -126,7 +127,9 @@ class Quickstart {
       throw systemCode(error) === "ENOTDIR" ? refuse("a file") : error;
     });
     // What another start has under way, or left when it was killed, is made or removed by `splitDataset`.
-    const foreign = names.find((name) => !/^stream(_\d{3}\.jsonl|s\.json)$|^[0-9a-f_-]+\.tmp$/.test(name));
+    const foreign = names.find(
+      (name) => !/^stream(_\d{3}\.jsonl|s\.json)$/.test(name) && !isTemporaryName(name),
+    );
     if (foreign !== undefined) throw refuse(foreign);
     if (!names.includes("streams.json")) return false;
     const text = await readFile(join(this.#streams, "streams.json"), "utf8");

@@ -7,7 +7,7 @@ import { SluiceError } from "../base/errors.js";
 import { formatBytes } from "../base/format-bytes.js";
 import { plural } from "../base/plural.js";
 import { printable } from "../base/printable.js";
-import { listenForSilence } from "../base/silence.js";
+import { describeSilence, listenForSilence } from "../base/silence.js";
 import { splitDataset } from "../data/split.js";
 import type { HubProgress } from "../hub/snapshot.js";
 import type { Flags } from "./extract-options.js";
@@ -54,11 +54,7 @@ export function registerStreams(program: Command): void {
           : plural(done, "record"),
       );
       const silence = listenForSilence(realClock, (seconds) =>
-        line.print(
-          printable(
-            `sluice: warning: reading the dataset ${dataset} has not moved for ${seconds} s: does the disk or network mount that it lies on answer?`,
-          ),
-        ),
+        line.print(printable(`sluice: warning: ${describeSilence(dataset, seconds)}`)),
       );
       try {
         const split = {

@@ -9,7 +9,7 @@ import { missingColumn } from "./check-columns.js";
 import { readForward } from "./data-file.js";
 import { refuseOtherText } from "./dataset.js";
 import { type Fields, fieldAt, type RawRecord } from "./fields.js";
-import { type FileKind, isCompressed, kindOf } from "./file-kind.js";
+import { type FileKind, isCompressed, kindOf, plainName } from "./file-kind.js";
 import { decodeText } from "./lines.js";
 import { textFormat } from "./record-stream.js";
 import type { TextFormat } from "./text-format.js";
@@ -32,7 +32,7 @@ export async function* readEveryRecord(
   columns: readonly string[] | undefined,
 ): AsyncGenerator<Buffer> {
   for (const file of files) {
-    const plain = isCompressed(file) ? file.replace(/\.[^.]+$/, "") : file;
+    const plain = plainName(file);
     const kind = kindOf(plain);
     if (kind === null || (kind === "parquet" && plain !== file)) {
       throw new SluiceError("config", `the dataset ${file} is of an unknown kind`, {

@@ -22,6 +22,11 @@ export function kindOf(path: string): FileKind | null {
   return KIND_OF[/\.([a-z0-9]+)$/i.exec(path)?.[1]?.toLowerCase() ?? ""] ?? null;
 }
 
+/** The name of what a compressed file holds; of any other its own. */
+export function plainName(path: string): string {
+  return isCompressed(path) ? path.replace(/\.[^.]+$/, "") : path;
+}
+
 /** Whether a file is compressed, by its name. */
 export function isCompressed(path: string): boolean {
   return /\.(gz|zst|zstd)$/i.test(path);

@@ -7,7 +7,7 @@ import { SluiceError, systemCode } from "../base/errors.js";
 import { describeRepo, type HubRepo, parseHubId } from "../hub/repo.js";
 import { type DownloadOptions, downloadSnapshot } from "../hub/snapshot.js";
 import { isRemotePath, joinData, listData, noRegularFile, statData } from "./data-file.js";
-import { EXPECTED, isCompressed, kindOf } from "./file-kind.js";
+import { EXPECTED, isCompressed, kindOf, plainName } from "./file-kind.js";
 import { byCodePoint, expandGlob, isGlob, matchesGlob } from "./globs.js";
 
 /** A dataset's files. */
@@ -87,8 +87,7 @@ async function listFolder(path: string): Promise<readonly string[] | "streams"> 
 /** Whether a file in a folder is data by its name. There .json is what tools write beside the data. */
 function isDataFile(path: string): boolean {
   const name = basename(path);
-  const plain = isCompressed(name) ? name.replace(/\.[^.]+$/, "") : name;
-  return !name.startsWith(".") && !/\.json$/i.test(name) && kindOf(plain) !== null;
+  return !name.startsWith(".") && !/\.json$/i.test(name) && kindOf(plainName(name)) !== null;
 }
 
 /**

@@ -15,7 +15,7 @@ import { missingColumn } from "./check-columns.js";
 import { type StreamsFile, streamFileName } from "./dataset.js";
 import { readEveryRecord } from "./every-record.js";
 import { fieldAt } from "./fields.js";
-import { isCompressed, kindOf } from "./file-kind.js";
+import { kindOf, plainName } from "./file-kind.js";
 import { locateDataset } from "./locate-dataset.js";
 
 const FLUSH_BYTES = 1 << 20;
@@ -123,8 +123,7 @@ async function refuseMissing(
   columns: readonly string[],
   { dataset, maxSamples, signal }: SplitOptions,
 ): Promise<void> {
-  if (!files.every((file) => kindOf(isCompressed(file) ? file.replace(/\.[^.]+$/, "") : file) === "json"))
-    return;
+  if (!files.every((file) => kindOf(plainName(file)) === "json")) return;
   const missing = new Set(columns);
   const names = new Set<string>();
   for await (const line of takeFirst(readEveryRecord(files, undefined), maxSamples)) {

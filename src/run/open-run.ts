@@ -6,7 +6,7 @@ import { SluiceError } from "../base/errors.js";
 import { plural } from "../base/plural.js";
 import { mapAhead } from "../base/read-ahead.js";
 import { hideSecrets } from "../base/redact.js";
-import { listenForSilence } from "../base/silence.js";
+import { describeSilence, listenForSilence } from "../base/silence.js";
 import { VERSION } from "../base/version.js";
 import { refuseMissingColumns } from "../data/check-columns.js";
 import type { Dataset } from "../data/dataset.js";
@@ -108,7 +108,7 @@ async function createRun(parts: OpenRunParts): Promise<OpenedRun> {
   );
   weights.catch(() => {}); // Raised below.
   onNote("looking at the dataset");
-  const silence = listenForSilence(clock, (seconds) => onWarning(describeSilence(dataset, seconds)));
+  const silence = listenForSilence(clock, (seconds) => onWarning(describeSilence(dataset.path, seconds)));
   const looked = await scan.sample(dataset, SAMPLED_RECORDS, signal).finally(silence.end);
   await refuseMissingColumns(dataset, looked, plan.rules);
   const sizes = await measureRecords(plan, looked, onWarning, signal);
@@ -242,10 +242,6 @@ async function openTables(
   return tables;
 }
 
-function describeSilence({ path }: Dataset, seconds: number): string {
-  return `reading the dataset ${path} has not moved for ${seconds} s: does the disk or network mount that it lies on answer?`;
-}
-
 /** The one pass over the dataset. */
 async function readDataset(
   { plan, signal, scan = threadedScan, onReading, onWarning, clock = realClock }: OpenRunParts,
@@ -254,7 +250,7 @@ async function readDataset(
 ): Promise<UnitTable[]> {
   const { dataset, options } = plan;
   const total = dataset.streams.reduce((sum, stream) => sum + stream.bytes, 0);
-  const silence = listenForSilence(clock, (seconds) => onWarning(describeSilence(dataset, seconds)));
+  const silence = listenForSilence(clock, (seconds) => onWarning(describeSilence(dataset.path, seconds)));
   const tell = (bytes: number) => {
     silence.heard();
     onReading(what, bytes, total);

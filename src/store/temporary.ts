@@ -28,6 +28,11 @@ export function temporaryName({ clock, processes }: Maker = THIS_MACHINE): strin
   return `${owner.join("_")}_${clock.uuid().replaceAll("-", "").slice(0, 16)}`;
 }
 
+/** Whether a name is one that {@link temporaryName} gives, whatever follows it after a dot. */
+export function isTemporaryName(name: string): boolean {
+  return NAME.test(name);
+}
+
 /** Who made the file of that name; null where that is unknown here (another container, or no temporary file). */
 export function temporaryOwner(name: string, maker: Maker = THIS_MACHINE): ProcessIdentity | null {
   const match = NAME.exec(name);

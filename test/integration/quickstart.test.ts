@@ -3,9 +3,8 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { expect, it } from "vitest";
-import { realClock } from "../../src/base/clock.js";
-import { realProcesses } from "../../src/base/process-identity.js";
 import { temporaryName } from "../../src/store/temporary.js";
+import { DEAD } from "../dead-process.js";
 import { Gate } from "../fleet/gate.js";
 import { listCommits, type Running, runSluice, startSluice, temporaryFolder, until } from "../helpers.js";
 
@@ -25,9 +24,7 @@ it("goes on after every interruption, and says when all is done", async () => {
 
   // Streams half written: what a crash in the first second leaves.
   await mkdir(join(folder, "streams"));
-  const own = realProcesses.own();
-  const dead = { ...realProcesses, own: () => own && { ...own, pid: 2 ** 22 + 1 } }; // No pid is that high.
-  const torn = join(folder, "streams", `${temporaryName({ clock: realClock, processes: dead })}.tmp`);
+  const torn = join(folder, "streams", `${temporaryName(DEAD)}.tmp`);
   await writeFile(torn, '{"id": "torn');
 
   // Told to stop: the workers, which know nothing of the signal, stop too.

@@ -10,7 +10,16 @@ import type { Events } from "./events.js";
 import { type ExecutableRuntime, PjrtExecutable } from "./executable.js";
 import { Handle } from "./handle.js";
 import { readAddresses } from "./native.js";
-import type { Client, Device, DeviceBuffer, Executable, Plugin, Program, TensorSpec } from "./pjrt.js";
+import {
+  type Client,
+  type Device,
+  type DeviceBuffer,
+  devicesOf,
+  type Executable,
+  type Plugin,
+  type Program,
+  type TensorSpec,
+} from "./pjrt.js";
 import { allocate, int64s, Struct, textBytes } from "./struct.js";
 
 /** PJRT_HostBufferSemantics. */
@@ -138,19 +147,15 @@ export class PjrtClient implements Client, ExecutableRuntime {
   #take(address: bigint, program: Program): PjrtExecutable {
     const executable = new PjrtExecutable(this, address, program, this.devices);
     const ids = (devices: readonly Device[]) => devices.map((device) => device.id).join(", ");
-    const [found, expected] = [ids(executable.devices), ids(this.#devicesOf(program))];
+    const [found, expected] = [ids(executable.devices), ids(devicesOf(program, this.devices))];
     if (found === expected) return executable;
     executable.release();
     throw new SluiceError("bug", "an executable is on other devices than its program", { found, expected });
   }
 
-  #devicesOf({ partitions = 1, devices }: Program): readonly Device[] {
-    return devices ?? this.devices.slice(0, partitions);
-  }
-
   #compileOptions(program: Program): Uint8Array {
     const { partitions = 1, shardings = "shardy" } = program;
-    const on = this.#devicesOf(program);
+    const on = devicesOf(program, this.devices);
     if (!(partitions >= 1) || on.length < partitions || on.length % partitions !== 0)
       throw new SluiceError("bug", "a program's devices are no multiple of its partitions", {
         found: `${on.length} devices, ${partitions} partitions`,

@@ -9,7 +9,7 @@ import { z } from "zod";
 import { cacheFolder } from "../../base/cache-folder.js";
 import { sha256OfFile } from "../../base/sha256.js";
 import { PjrtError } from "./error.js";
-import type { Client, Executable, Program } from "./pjrt.js";
+import { type Client, devicesOf, type Executable, type Program } from "./pjrt.js";
 
 /** Bytes that the folder may take; the entries that were not used for the longest time go first. */
 const LIMIT_BYTES = 4e9;
@@ -60,14 +60,13 @@ async function keyOf(
   { plugin, platform, platformVersion, devices }: Client,
   program: Program,
 ): Promise<string> {
-  const on = program.devices ?? devices.slice(0, program.partitions ?? 1);
   const facts = {
     format: FORMAT,
     plugin: await hashOfPlugin(plugin.file),
     api: plugin.apiVersion,
     platform,
     platformVersion,
-    kinds: on.map((device) => device.kind),
+    kinds: devicesOf(program, devices).map((device) => device.kind),
     // The CPU plug-in compiles for the very processor that it runs on.
     processor: platform === "cpu" ? await describeProcessor() : "",
     settings: COMPILER_SETTINGS.map((name) => process.env[name] ?? ""),

@@ -109,6 +109,11 @@ export interface Program {
   readonly shardings?: "shardy" | "gspmd";
 }
 
+/** The devices of a program that names none are the client's first. */
+export function devicesOf({ partitions = 1, devices }: Program, all: readonly Device[]): readonly Device[] {
+  return devices ?? all.slice(0, partitions);
+}
+
 /** A compiled program on its devices. */
 export interface Executable {
   readonly program: Program;
